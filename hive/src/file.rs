@@ -1,0 +1,127 @@
+//! Files that are whole or not there: written atomically, and never overwritten when not understood.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use pool_core::rpc::{ErrorCode, HiveError};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Result, fail, io_error};
+
+/// Starts the names of files that are being written.
+pub const TEMPORARY: &str = ".tmp-";
+
+/// Writes a value as JSON: the old file or the whole new one is there, also after a power cut.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(value)
+        .map_err(|e| io_error("write", path, &io::Error::other(e)))?;
+    text.push(b'\n');
+    let folder = path.parent().unwrap_or(path);
+    let write = || {
+        let mut file = tempfile::Builder::new()
+            .prefix(TEMPORARY)
+            .tempfile_in(folder)?;
+        file.write_all(&text)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        sync_folder(folder)
+    };
+    write().map_err(|e| io_error("write", path, &e))
+}
+
+/// Makes names that were created, changed or removed in a folder last.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Reads a JSON file that carries a `version`; none when there is no such file.
+pub fn read_json<T: DeserializeOwned>(path: &Path, version: u32) -> Result<Option<T>> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(io_error("read", path, &e)),
+    };
+    let found = serde_json::from_slice::<Versioned>(&text).map_err(|e| corrupt(path, &e))?;
+    if found.version != version {
+        return Err(fail(
+            ErrorCode::Corrupt,
+            format!(
+                "{} has version {}, this rbee-hive reads version {version}",
+                path.display(),
+                found.version
+            ),
+            "it was left as it is; use the rbee-hive that wrote it, or a later one",
+        ));
+    }
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|e| corrupt(path, &e))
+}
+
+fn corrupt(path: &Path, error: &serde_json::Error) -> HiveError {
+    // serde_json ends its text with the place, which stands with the file's name here.
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let reason = text.strip_suffix(&place).unwrap_or(&text);
+    fail(
+        ErrorCode::Corrupt,
+        format!(
+            "{}:{}:{} does not parse: {reason}",
+            path.display(),
+            error.line(),
+            error.column()
+        ),
+        "it was left as it is; repair it, or move it away if what it records is not needed",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use pool_core::model::Catalog;
+
+    use super::*;
+
+    #[test]
+    fn what_does_not_parse_is_named_with_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("catalog.json");
+        assert_eq!(read_json::<Catalog>(&path, 1).unwrap(), None);
+        for (text, said) in [
+            (
+                "{\"version\": 1,\n  \"models\": {",
+                "catalog.json:2:13 does not parse: EOF",
+            ),
+            (
+                "{\"version\": 7}",
+                "has version 7, this rbee-hive reads version 1",
+            ),
+            ("{\"models\": {}}", "missing field `version`"),
+            ("{\"version\": 1}", "missing field `models`"),
+            ("", "catalog.json:1:0 does not parse"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = read_json::<Catalog>(&path, 1).unwrap_err();
+            assert_eq!(error.code, ErrorCode::Corrupt);
+            assert!(error.message.contains(said), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn what_was_written_reads_back_and_nothing_else_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("catalog.json");
+        for _ in 0..2 {
+            write_json(&path, &Catalog::default()).unwrap();
+            assert_eq!(read_json(&path, 1).unwrap(), Some(Catalog::default()));
+        }
+        assert_eq!(folder.path().read_dir().unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,69 @@
+//! The hive manages one pool: its models, its worker processes, what it says of itself. It is a
+//! command that runs on demand, not a daemon; nothing of it stays but files and workers.
+//!
+//! # Layout
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`cli`] | the command line, for people and for `rbee pool` |
+//! | [`rpc`] | the same over stdin and stdout, for `rbee apply` |
+//! | [`observe`] | what the pool says of itself |
+//! | [`models`] | the catalog and the content |
+//! | [`workers`] | spawning, probing and stopping worker processes |
+//! | [`process`], [`machine`] | what the system knows of a process and of the machine |
+//! | [`home`], [`file`] | the state folder, its lock, its files |
+//! | [`error`] | how failures are said |
+//!
+//! # What always holds
+//!
+//! - A file is whole or not there; one that is not understood is never overwritten.
+//! - Whatever changes the state holds the lock of [`home::Home::lock`]; who holds it waits for
+//!   nobody.
+//! - A process is signalled only when pid, start time and boot are those of the record.
+//! - The record of a worker is there before its process, so no process is without one.
+//! - A worker is ready only after it answered a real request.
+
+pub mod cli;
+pub mod error;
+pub mod file;
+pub mod home;
+pub mod machine;
+pub mod models;
+pub mod observe;
+pub mod process;
+pub mod rpc;
+pub mod workers;
+
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::path::PathBuf;
+
+use error::{Result, io_error};
+use home::Home;
+
+/// One pool, seen from the hive that manages it.
+#[derive(Debug, Clone)]
+pub struct Hive {
+    pub home: Home,
+    /// This program, where it really lies.
+    pub exe: PathBuf,
+    pub http: reqwest::Client,
+}
+
+impl Hive {
+    pub fn from_env() -> Result<Self> {
+        let exe = std::env::current_exe()
+            .and_then(|exe| exe.canonicalize())
+            .map_err(|e| io_error("find", "rbee-hive".as_ref(), &e))?;
+        Ok(Self {
+            home: Home::from_env()?,
+            exe,
+            http: workers::client(),
+        })
+    }
+}
+
+/// Eight digits that nobody else draws.
+fn random_hex() -> String {
+    let seed = std::hash::RandomState::new().build_hasher().finish();
+    format!("{:08x}", seed as u32)
+}

@@ -1,0 +1,44 @@
+//! macOS: what `sysctl` and `vm_stat` print. Not run so far.
+
+use std::process::Command;
+
+use pool_core::observation::Memory;
+
+/// The name of the processor.
+pub fn processor() -> Option<String> {
+    sysctl("machdep.cpu.brand_string")
+}
+
+/// All memory, and of it what is free or can be taken back at once.
+pub fn memory() -> Memory {
+    let total = sysctl("hw.memsize").and_then(|text| text.parse().ok());
+    let page: u64 = sysctl("hw.pagesize")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(4096);
+    let pages = run("/usr/bin/vm_stat", &[]).unwrap_or_default();
+    let free: u64 = [
+        "Pages free:",
+        "Pages inactive:",
+        "Pages speculative:",
+        "Pages purgeable:",
+    ]
+    .iter()
+    .filter_map(|name| {
+        let line = pages.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().trim_end_matches('.').parse::<u64>().ok()
+    })
+    .sum();
+    Memory {
+        total: total.unwrap_or_default(),
+        available: (free * page).min(total.unwrap_or_default()),
+    }
+}
+
+fn sysctl(name: &str) -> Option<String> {
+    Some(run("/usr/sbin/sysctl", &["-n", name])?.trim().to_owned())
+}
+
+fn run(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    String::from_utf8(output.stdout).ok()
+}

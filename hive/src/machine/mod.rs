@@ -1,0 +1,47 @@
+//! What the machine is and has.
+
+use std::path::Path;
+
+use pool_core::device::Device;
+use pool_core::observation::{DeviceInfo, Platform};
+
+#[cfg(target_os = "linux")]
+#[path = "linux.rs"]
+mod system;
+#[cfg(target_os = "macos")]
+#[path = "macos.rs"]
+mod system;
+
+pub use system::memory;
+
+pub fn hostname() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
+pub fn platform() -> Platform {
+    let uname = rustix::system::uname();
+    Platform {
+        os: uname.sysname().to_string_lossy().into_owned(),
+        arch: uname.machine().to_string_lossy().into_owned(),
+    }
+}
+
+/// The devices that a worker can compute on.
+pub fn devices() -> Vec<DeviceInfo> {
+    let name = system::processor().unwrap_or_else(|| platform().arch);
+    vec![DeviceInfo {
+        device: Device::Cpu,
+        name,
+        memory: memory(),
+    }]
+}
+
+/// Bytes that can still be written where a path lies or would lie.
+pub fn disk_free(path: &Path) -> Option<u64> {
+    let existing = path.ancestors().find(|path| path.exists())?;
+    let disk = rustix::fs::statvfs(existing).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}

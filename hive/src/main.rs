@@ -1,0 +1,69 @@
+//! `rbee-hive`: exit codes and the last word of an error.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use hive::Hive;
+use hive::cli::{self, Cli, Command};
+use hive::workers::become_worker;
+use pool_core::rpc::HiveError;
+
+const USAGE: u8 = 64;
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    if let Command::Launch { program, arguments } = &cli.command {
+        let error = become_worker(program, arguments);
+        say(&format!(
+            "error: cannot start {}: {error}",
+            program.display()
+        ));
+        return ExitCode::FAILURE;
+    }
+    let code = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => {
+            say(&format!("error: cannot start: {error}"));
+            1
+        }
+    };
+    // Without waiting for threads that still read stdin.
+    std::process::exit(code.into());
+}
+
+async fn run(cli: Cli) -> u8 {
+    let done = async { cli::run(&Hive::from_env()?, cli).await };
+    tokio::select! {
+        result = done => match result {
+            Ok(()) => 0,
+            Err(error) => {
+                report(&error);
+                1
+            }
+        },
+        _ = tokio::signal::ctrl_c() => {
+            say("interrupted: a worker that is starting or stopping goes on, see `rbee-hive worker list`");
+            INTERRUPTED
+        }
+    }
+}
+
+fn report(error: &HiveError) {
+    say(&format!("error: {}", error.message));
+    if let Some(help) = &error.help {
+        say(&format!("help: {help}"));
+    }
+}
+
+/// To whoever still listens.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

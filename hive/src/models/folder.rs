@@ -1,0 +1,124 @@
+//! Models from a folder of this machine.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use pool_core::device::Backend;
+use pool_core::digest::Hasher;
+use pool_core::model::{
+    CatalogEntry, CatalogFile, Manifest, ModelFacts, ModelFile, NotAModel, Origin, needed_files,
+};
+use pool_core::name::ModelId;
+use pool_core::path::FilePath;
+use pool_core::rpc::{ErrorCode, HiveError};
+
+use super::catalog;
+use super::content::{self, Incoming};
+use crate::error::{Result, fail, io_error};
+use crate::home::Home;
+
+/// Registers the model in a folder and copies what a worker needs of it into the pool's store.
+pub fn import(
+    home: &Home,
+    id: &ModelId,
+    folder: &Path,
+    name: Option<String>,
+) -> Result<CatalogEntry> {
+    let folder = folder
+        .canonicalize()
+        .map_err(|e| io_error("read", folder, &e))?;
+    let manifest = scan(&folder)?;
+    let entry = CatalogEntry {
+        name: name.unwrap_or_else(|| match folder.file_name() {
+            Some(name) => name.to_string_lossy().into_owned(),
+            None => id.to_string(),
+        }),
+        fleet: None,
+        source: Origin {
+            repo: folder.display().to_string(),
+            revision: None,
+            files: Vec::new(),
+        },
+        path: String::new(),
+        digest: manifest.digest(),
+        size_bytes: manifest.size(),
+        files: manifest
+            .files
+            .into_iter()
+            .map(|file| CatalogFile {
+                file,
+                verified_at: None,
+            })
+            .collect(),
+        downloaded: false,
+        backends: Backend::ALL.to_vec(),
+        facts: manifest.facts,
+        id: id.clone(),
+    };
+    let missing = catalog::register(&home.lock()?, entry)?;
+    for file in missing {
+        copy(home, &folder, &file)?;
+    }
+    catalog::publish(home, id)
+}
+
+fn scan(folder: &Path) -> Result<Manifest> {
+    let not_a_model = |reason: NotAModel| {
+        fail(
+            ErrorCode::BadRequest,
+            format!("{} is not a model: {reason}", folder.display()),
+            "a model is a folder in Hugging Face layout: config.json, tokenizer.json, *.safetensors",
+        )
+    };
+    let failed = |path: &Path, e: &io::Error| io_error("read", path, e);
+    let mut paths: Vec<FilePath> = Vec::new();
+    for entry in folder.read_dir().map_err(|e| failed(folder, &e))? {
+        let name = entry.map_err(|e| failed(folder, &e))?.file_name();
+        paths.extend(name.to_str().and_then(|name| name.parse().ok()));
+    }
+    let mut files = Vec::new();
+    for path in needed_files(&paths).map_err(not_a_model)? {
+        let full = folder.join(path.as_str());
+        let mut hasher = Hasher::default();
+        let mut size = 0;
+        let mut file = File::open(&full).map_err(|e| failed(&full, &e))?;
+        content::pour(&mut file, |bytes| {
+            hasher.update(bytes);
+            size += bytes.len() as u64;
+        })
+        .map_err(|e| failed(&full, &e))?;
+        let sha256 = hasher.finish();
+        files.push(ModelFile { path, size, sha256 });
+    }
+    let config = folder.join("config.json");
+    let text = std::fs::read_to_string(&config).map_err(|e| failed(&config, &e))?;
+    let facts = ModelFacts::from_config(&text).map_err(not_a_model)?;
+    Ok(Manifest::new(files, facts))
+}
+
+fn copy(home: &Home, folder: &Path, file: &ModelFile) -> Result<()> {
+    let busy = || {
+        fail(
+            ErrorCode::InUse,
+            format!("the content of {} is just being uploaded", file.path),
+            "wait for it, then register again",
+        )
+    };
+    let mut incoming = Incoming::begin(home, file.sha256, file.size)?.ok_or_else(busy)?;
+    let path = folder.join(file.path.as_str());
+    let failed = |e: io::Error| io_error("read", &path, &e);
+    let mut source = File::open(&path).map_err(failed)?;
+    io::Seek::seek(&mut source, io::SeekFrom::Start(incoming.offset())).map_err(failed)?;
+    // Never more than was announced, should the file have grown meanwhile.
+    let mut rest = source.take(file.size - incoming.offset());
+    let mut written: std::result::Result<(), HiveError> = Ok(());
+    content::pour(&mut rest, |bytes| {
+        if written.is_ok() {
+            written = incoming.write(bytes);
+        }
+    })
+    .map_err(failed)?;
+    written?;
+    incoming.finish()
+}

@@ -1,0 +1,75 @@
+//! What the pool says of itself: facts, no judgement. Changes nothing.
+
+use pool_core::digest::Sha256;
+use pool_core::model::CatalogEntry;
+use pool_core::observation::{ObservedModel, ObservedWorker, PoolObservation};
+use pool_core::worker::WorkerRecord;
+use tokio::task::{JoinSet, block_in_place};
+
+use crate::error::Result;
+use crate::{Hive, machine, models, workers};
+
+/// Everything that a plan is made from.
+pub async fn observe(hive: &Hive) -> Result<PoolObservation> {
+    let (models, records) = block_in_place(|| Ok((models(hive)?, workers::all(&hive.home)?)))?;
+    let root = hive.home.root();
+    Ok(PoolObservation {
+        hostname: machine::hostname(),
+        platform: machine::platform(),
+        home: root.display().to_string(),
+        build: build(hive),
+        hive_version: pool_core::VERSION.to_owned(),
+        disk_free_bytes: machine::disk_free(root).unwrap_or_default(),
+        memory: machine::memory(),
+        devices: machine::devices(),
+        models,
+        workers: probe(hive, records).await,
+    })
+}
+
+/// The catalogued models and what is damaged of them.
+pub fn models(hive: &Hive) -> Result<Vec<ObservedModel>> {
+    let catalog = models::load(&hive.home)?;
+    let observed = |entry: CatalogEntry| ObservedModel {
+        damaged: models::damaged(&hive.home, &entry),
+        entry,
+    };
+    Ok(catalog.models.into_values().map(observed).collect())
+}
+
+/// The recorded workers, all asked at once.
+pub async fn workers(hive: &Hive) -> Result<Vec<ObservedWorker>> {
+    let records = block_in_place(|| workers::all(&hive.home))?;
+    Ok(probe(hive, records).await)
+}
+
+async fn probe(hive: &Hive, records: Vec<WorkerRecord>) -> Vec<ObservedWorker> {
+    let mut probes = JoinSet::new();
+    for (place, record) in records.into_iter().enumerate() {
+        let process = block_in_place(|| workers::process_of(&hive.home, &record));
+        let http = hive.http.clone();
+        probes.spawn(async move {
+            let alive = process.is_some();
+            let answers = alive && workers::answers(&http, record.listen).await;
+            let observed = ObservedWorker {
+                record,
+                alive,
+                answers,
+            };
+            (place, observed)
+        });
+    }
+    let mut observed = probes.join_all().await;
+    observed.sort_by_key(|(place, _)| *place);
+    observed.into_iter().map(|(_, worker)| worker).collect()
+}
+
+/// The installed binaries that this hive belongs to: the name of its folder below `bin/`.
+fn build(hive: &Hive) -> Option<Sha256> {
+    let folder = hive.exe.parent()?;
+    let bin = hive.home.bin().canonicalize().ok()?;
+    if folder.parent()? != bin {
+        return None;
+    }
+    folder.file_name()?.to_str()?.parse().ok()
+}

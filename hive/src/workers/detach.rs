@@ -1,0 +1,45 @@
+//! How a worker is cut loose from whoever started it.
+//!
+//! A new session can only be made by the process that is to have it, so the hive starts itself
+//! with `launch`, and that process becomes the worker.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use rustix::process::setsid;
+
+/// The hidden subcommand that [`become_worker`] is run by.
+pub const LAUNCH: &str = "launch";
+
+/// The command that starts `program` detached: own session, no terminal, no stdin, both outputs
+/// appended to the log.
+pub fn command(
+    hive: &Path,
+    program: &Path,
+    arguments: &[OsString],
+    log: std::fs::File,
+) -> io::Result<Command> {
+    let mut command = Command::new(hive);
+    command
+        .arg(LAUNCH)
+        .arg(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    Ok(command)
+}
+
+/// Turns this process into the worker. Returns only when that fails.
+pub fn become_worker(program: &OsStr, arguments: &[OsString]) -> io::Error {
+    if let Err(error) = setsid() {
+        return error.into();
+    }
+    // A descriptor that somebody left open, such as a lock's or a pipe's, would live as long as
+    // the worker.
+    close_fds::set_fds_cloexec(3, &[]);
+    Command::new(program).args(arguments).exec()
+}

@@ -1,0 +1,99 @@
+//! What workers printed.
+
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use pool_core::worker::WorkerRecord;
+
+use super::record;
+use crate::error::{Result, io_error};
+use crate::home::{Home, Locked};
+
+/// How many logs of workers that are gone are kept.
+const KEPT: usize = 10;
+
+/// The last lines of a log.
+pub fn tail(path: &Path, lines: usize) -> String {
+    const MOST: u64 = 16 * 1024;
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let start = file.metadata()?.len().saturating_sub(MOST);
+        file.seek(SeekFrom::Start(start))?;
+        let mut bytes = Vec::new();
+        file.take(MOST).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
+    let all: Vec<&str> = text.trim_end().lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+/// Removes the oldest logs of workers that have no record any more.
+pub fn prune(home: &Locked) -> Result<()> {
+    let records = record::all(home)?;
+    let act = || -> io::Result<()> {
+        let mut orphans: Vec<(SystemTime, PathBuf)> = Vec::new();
+        for entry in home.logs().read_dir()? {
+            let entry = entry?;
+            let path = entry.path();
+            if !records.iter().any(|record| home.log(&record.id) == path) {
+                orphans.push((entry.metadata()?.modified()?, path));
+            }
+        }
+        orphans.sort();
+        let surplus = orphans.len().saturating_sub(KEPT);
+        for (_, path) in &orphans[..surplus] {
+            std::fs::remove_file(path)?;
+        }
+        Ok(())
+    };
+    act().map_err(|e| io_error("clean up", &home.logs(), &e))
+}
+
+/// Reads a log piece by piece until its worker is gone.
+#[derive(Debug)]
+pub struct Follow {
+    file: File,
+    home: Home,
+    record: Option<WorkerRecord>,
+}
+
+impl Follow {
+    /// Without a record the log has its end already.
+    pub fn open(home: &Home, path: &Path, record: Option<WorkerRecord>) -> Result<Self> {
+        let file = File::open(path).map_err(|e| io_error("read", path, &e))?;
+        Ok(Self {
+            file,
+            home: home.clone(),
+            record,
+        })
+    }
+
+    /// The next piece, empty while there is nothing new; none when nothing can come any more.
+    pub fn more(&mut self) -> io::Result<Option<Vec<u8>>> {
+        const PIECE: u64 = 256 * 1024;
+        // Looked at before reading: what a worker printed last is there once it is gone.
+        let record = self.record.as_ref();
+        let is_gone = record.is_none_or(|record| record::process_of(&self.home, record).is_none());
+        let mut bytes = Vec::new();
+        let read = (&mut self.file).take(PIECE).read_to_end(&mut bytes)?;
+        Ok((read > 0 || !is_gone).then_some(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_is_the_last_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        assert_eq!(tail(&path, 3), "");
+        std::fs::write(&path, "a\nb\nc\nd\n").unwrap();
+        assert_eq!(tail(&path, 3), "b\nc\nd");
+        assert_eq!(tail(&path, 9), "a\nb\nc\nd");
+    }
+}

@@ -1,0 +1,17 @@
+//! The worker processes of a pool: their records, their start, their end.
+
+mod detach;
+mod log;
+mod ports;
+mod ready;
+mod record;
+mod spawn;
+mod start;
+mod stop;
+
+pub use detach::become_worker;
+pub use log::{Follow, prune as prune_logs, tail};
+pub use ready::{answers, client};
+pub use record::{all, find, process_of, users};
+pub use spawn::{SpawnOptions, spawn};
+pub use stop::stop;

@@ -1,0 +1,143 @@
+//! Asking a worker over HTTP whether it serves.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pool_core::serving::{
+    ErrorBody, ExecuteRequest, Health, Input, Message, Ready, Sampling, SseParser, StreamCheck,
+    StreamFault,
+};
+use pool_core::worker::WorkerRecord;
+use reqwest::{Client, StatusCode};
+
+/// How long a worker may take to answer a question that needs no inference.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// The client for workers: no proxy stands between a hive and its own machine.
+pub fn client() -> Client {
+    Client::builder()
+        .no_proxy()
+        .connect_timeout(PROBE)
+        .build()
+        .unwrap_or_default()
+}
+
+fn url(listen: SocketAddr, path: &str) -> String {
+    format!("http://{listen}{path}")
+}
+
+/// Whether `/ready` says yes just now.
+pub async fn answers(client: &Client, listen: SocketAddr) -> bool {
+    let asked = client
+        .get(url(listen, "/ready"))
+        .timeout(PROBE)
+        .send()
+        .await;
+    asked.is_ok_and(|answer| answer.status() == StatusCode::OK)
+}
+
+/// What a worker that is starting says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reported {
+    /// Nothing, or another server has the port.
+    Nothing,
+    Loading(Option<u8>),
+    Ready,
+}
+
+/// Asks the worker of a record how far it is.
+pub async fn ask(client: &Client, record: &WorkerRecord) -> Reported {
+    let get = |path: &str| client.get(url(record.listen, path)).timeout(PROBE).send();
+    let Ok(answer) = get("/ready").await else {
+        return Reported::Nothing;
+    };
+    if answer.status() != StatusCode::OK {
+        let ready: Option<Ready> = answer.json().await.ok();
+        return Reported::Loading(ready.and_then(|ready| ready.percent));
+    }
+    let health = match get("/health").await {
+        Ok(answer) => answer.json::<Health>().await.ok(),
+        Err(_) => None,
+    };
+    match health {
+        Some(health) if health.worker_id == record.id => Reported::Ready,
+        _ => Reported::Nothing,
+    }
+}
+
+/// Why a test request was not answered.
+#[derive(Debug)]
+pub enum Unanswered {
+    /// The worker has no place for it just now.
+    Busy,
+    /// It does not take such a request.
+    Refused(String),
+    /// What it answered is not an answer.
+    Wrong(String),
+}
+
+impl std::fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Busy => f.write_str("the worker is busy"),
+            Self::Refused(reason) => write!(f, "it was refused: {reason}"),
+            Self::Wrong(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// Has a real request answered.
+pub async fn canary(client: &Client, record: &WorkerRecord) -> Result<(), Unanswered> {
+    const QUESTION: &str = "What is the capital of France?";
+    let chat = Input::Messages(vec![Message {
+        role: "user".into(),
+        content: QUESTION.into(),
+    }]);
+    match execute(client, record, chat).await {
+        // A model without a chat template takes no messages.
+        Err(Unanswered::Refused(_)) => {
+            execute(client, record, Input::Prompt(QUESTION.into())).await
+        }
+        answered => answered,
+    }
+}
+
+async fn execute(client: &Client, record: &WorkerRecord, input: Input) -> Result<(), Unanswered> {
+    let request = ExecuteRequest {
+        job_id: format!("canary-{}", crate::random_hex()),
+        input,
+        max_tokens: Some(8),
+        sampling: Sampling::greedy(),
+        stop: Vec::new(),
+    };
+    let broken = |e: reqwest::Error| Unanswered::Wrong(chain(&e));
+    let send = client.post(url(record.listen, "/execute")).json(&request);
+    let mut answer = send.send().await.map_err(broken)?;
+    let status = answer.status();
+    if status != StatusCode::OK {
+        let message = match answer.json::<ErrorBody>().await {
+            Ok(body) if body.error.retriable => return Err(Unanswered::Busy),
+            Ok(body) => body.error.message,
+            Err(_) => status.to_string(),
+        };
+        return Err(match status {
+            StatusCode::BAD_REQUEST => Unanswered::Refused(message),
+            _ => Unanswered::Wrong(message),
+        });
+    }
+    let mut parser = SseParser::default();
+    let mut check = StreamCheck::default();
+    let faulty = |e: StreamFault| Unanswered::Wrong(e.to_string());
+    while let Some(bytes) = answer.chunk().await.map_err(broken)? {
+        for frame in parser.push(&bytes) {
+            check.frame(&frame).map_err(faulty)?;
+        }
+    }
+    check.finish().map(|_| ()).map_err(faulty)
+}
+
+/// An error with its causes: reqwest's own text leaves them out.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

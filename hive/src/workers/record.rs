@@ -1,0 +1,119 @@
+//! `workers/<id>.json`: one worker process, from the moment before it is started.
+
+use std::io;
+
+use pool_core::launch::WorkerLaunch;
+use pool_core::name::WorkerId;
+use pool_core::rpc::{ErrorCode, HiveError};
+use pool_core::worker::{ProcessIdentity, WorkerRecord, WorkerState};
+
+use crate::error::{Result, fail, io_error};
+use crate::file::{read_json, sync_folder, write_json};
+use crate::home::{Home, Locked};
+use crate::process;
+
+/// All records, the oldest first.
+pub fn all(home: &Home) -> Result<Vec<WorkerRecord>> {
+    let folder = home.workers();
+    let failed = |e: io::Error| io_error("read", &folder, &e);
+    let entries = match folder.read_dir() {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(failed(e)),
+    };
+    let mut records = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        let id = name.to_str().and_then(|name| name.strip_suffix(".json"));
+        if let Some(id) = id.and_then(|id| id.parse().ok()) {
+            records.extend(load(home, &id)?);
+        }
+    }
+    records.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
+    Ok(records)
+}
+
+/// One record; none where there is no such worker.
+pub fn load(home: &Home, id: &WorkerId) -> Result<Option<WorkerRecord>> {
+    read_json(&home.record(id), WorkerRecord::VERSION)
+}
+
+pub fn save(home: &Locked, record: &WorkerRecord) -> Result<()> {
+    write_json(&home.record(&record.id), record)
+}
+
+pub fn remove(home: &Locked, id: &WorkerId) -> Result<()> {
+    let path = home.record(id);
+    match std::fs::remove_file(&path).and_then(|()| sync_folder(&home.workers())) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &path, &e)),
+        _ => Ok(()),
+    }
+}
+
+/// The one worker that a person means: by its id, the start of its id, or its address.
+pub fn find(home: &Home, text: &str) -> Result<WorkerRecord> {
+    let mut found = all(home)?;
+    let is_address = |record: &WorkerRecord| {
+        let address = record.spec.address.as_ref();
+        address.is_some_and(|address| address.to_string() == text)
+    };
+    if let Some(exact) = found.iter().position(|record| record.id.as_str() == text) {
+        return Ok(found.swap_remove(exact));
+    }
+    let is_start = |record: &WorkerRecord| !text.is_empty() && record.id.as_str().starts_with(text);
+    found.retain(|record| is_start(record) || is_address(record));
+    match found.len() {
+        1 => Ok(found.swap_remove(0)),
+        0 => Err(no_worker(text)),
+        _ => {
+            let ids: Vec<&str> = found.iter().map(|record| record.id.as_str()).collect();
+            Err(fail(
+                ErrorCode::BadRequest,
+                format!("{text} could be each of {}", ids.join(", ")),
+                "write the whole id",
+            ))
+        }
+    }
+}
+
+pub fn no_worker(text: &str) -> HiveError {
+    fail(
+        ErrorCode::NotFound,
+        format!("there is no worker {text}"),
+        "`rbee-hive worker list` shows those that there are",
+    )
+}
+
+/// The process of a worker while it lives, also when the hive that started it was killed before it
+/// could write it down.
+pub fn process_of(home: &Home, record: &WorkerRecord) -> Option<ProcessIdentity> {
+    match &record.process {
+        Some(process) => process::is_alive(process).then(|| process.clone()),
+        None if record.state == WorkerState::Starting => {
+            process::find(&launch_of(home, record).to_argv())
+        }
+        None => None,
+    }
+}
+
+/// The records whose process lives.
+pub fn users(home: &Home) -> Result<Vec<WorkerRecord>> {
+    let mut records = all(home)?;
+    records.retain(|record| process_of(home, record).is_some());
+    Ok(records)
+}
+
+/// What the worker of a record is started with.
+pub fn launch_of(home: &Home, record: &WorkerRecord) -> WorkerLaunch {
+    let spec = &record.spec;
+    WorkerLaunch {
+        worker_id: record.id.clone(),
+        model: spec.model.clone(),
+        model_dir: home.model(&spec.model, &spec.model_digest),
+        model_digest: Some(spec.model_digest),
+        device: spec.device,
+        listen: record.listen,
+        slots: spec.slots,
+        context: spec.context,
+    }
+}

@@ -1,0 +1,97 @@
+//! Stopping a worker: asked first, then made to.
+
+use std::time::Duration;
+
+use pool_core::name::{FleetName, WorkerId};
+use pool_core::rpc::{ErrorCode, HiveError};
+use pool_core::worker::{ProcessIdentity, WorkerRecord, WorkerState};
+use tokio::task::block_in_place;
+use tokio::time::{Instant, sleep};
+
+use super::{log, record};
+use crate::error::{Result, fail};
+use crate::process::{self, Signal};
+use crate::{Hive, models};
+
+/// Between two looks at a process that is ending.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// Stops a worker and forgets it; its log stays.
+///
+/// `owner` is the fleet that asks; a person may stop any. A process that is not the recorded one is
+/// never signalled: then only the record goes.
+pub async fn stop(
+    hive: &Hive,
+    id: &WorkerId,
+    owner: Option<&FleetName>,
+    patience: Duration,
+) -> Result<WorkerRecord> {
+    let (record, process) = block_in_place(|| {
+        let home = hive.home.lock()?;
+        let mut record = record::load(&home, id)?.ok_or_else(|| record::no_worker(id.as_str()))?;
+        if owner.is_some() && owner != record.spec.fleet.as_ref() {
+            return Err(not_owned(&record));
+        }
+        let process = record::process_of(&home, &record);
+        if process.is_some() {
+            record.process.clone_from(&process);
+            record.state = WorkerState::Draining;
+            record::save(&home, &record)?;
+        }
+        Ok((record, process))
+    })?;
+    if let Some(process) = process {
+        end(&process, patience).await?;
+    }
+    block_in_place(|| {
+        let home = hive.home.lock()?;
+        record::remove(&home, id)?;
+        // The worker is gone: what cannot be cleaned up now waits for the next change.
+        let _ = log::prune(&home);
+        let _ = models::load(&home).and_then(|catalog| models::sweep(&home, &catalog));
+        Ok(())
+    })?;
+    Ok(WorkerRecord {
+        state: WorkerState::Stopped,
+        ..record
+    })
+}
+
+/// Ends exactly this process: SIGTERM, patience, SIGKILL. Returns once it is gone.
+pub async fn end(process: &ProcessIdentity, patience: Duration) -> Result<()> {
+    let last_word = Duration::from_secs(5);
+    for (signal, patience) in [(Signal::TERM, patience), (Signal::KILL, last_word)] {
+        let sent = process::signal(process, signal).map_err(|e| HiveError {
+            code: ErrorCode::Io,
+            message: format!("cannot signal the process {}: {e}", process.pid),
+            help: None,
+        })?;
+        let deadline = Instant::now() + patience;
+        while sent && process::is_alive(process) && Instant::now() < deadline {
+            sleep(INTERVAL).await;
+        }
+        if !process::is_alive(process) {
+            return Ok(());
+        }
+    }
+    Err(fail(
+        ErrorCode::Io,
+        format!("the process {} does not end, not even killed", process.pid),
+        "it hangs in the system: look at `dmesg`; a reboot of the pool ends it",
+    ))
+}
+
+fn not_owned(record: &WorkerRecord) -> HiveError {
+    let owner = match &record.spec.fleet {
+        Some(fleet) => format!("the fleet {fleet}"),
+        None => "a person, who spawned it by hand".into(),
+    };
+    fail(
+        ErrorCode::NotOwned,
+        format!("the worker {} belongs to {owner}", record.id),
+        format!(
+            "whoever may, stops it on the pool: rbee-hive worker stop {}",
+            record.id
+        ),
+    )
+}

@@ -1,0 +1,277 @@
+//! How each kind of action is done on its pool.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use pool_core::model::{CatalogEntry, CatalogFile, Manifest, ModelFile, Origin};
+use pool_core::name::{FleetName, ModelId, PoolName};
+use pool_core::rpc::{Event, Outcome, Request};
+use pool_core::source::Source;
+use pool_core::units;
+use reconciler::plan::{Action, ActionKind};
+use serde::Serialize;
+
+use crate::apply::lock;
+use crate::failure::Failure;
+use crate::fleet_file::FleetFile;
+use crate::pools::Link;
+use crate::progress::Step;
+use crate::transport::{Bundles, CallError, ConnectError, HiveClient, HiveState, InstallError};
+
+/// How long a worker that is told to stop may finish what it does, in seconds.
+const STOP_DEADLINE_S: u32 = 10;
+
+/// Why an action failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    pub what: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+    /// The pool was lost on the way; whether the action was done is not known.
+    pub unreachable: bool,
+}
+
+/// Does actions.
+#[derive(Debug)]
+pub struct Actor<'a> {
+    pub file: &'a FleetFile,
+    pub links: &'a BTreeMap<PoolName, Link>,
+    pub bundles: &'a Bundles,
+    pub fleet: &'a FleetName,
+    /// The content that each pool said it lacks when a model was registered.
+    pub missing: Mutex<HashMap<(PoolName, ModelId), Vec<ModelFile>>>,
+}
+
+impl Actor<'_> {
+    /// The bytes that an action moves, for its progress.
+    pub fn bytes(&self, action: &Action) -> Option<u64> {
+        match &action.kind {
+            ActionKind::Copy { files, .. } => Some(files.iter().map(|file| file.size).sum()),
+            _ => None,
+        }
+    }
+
+    /// Does one; on success says what is worth knowing of the result.
+    pub async fn act(&self, action: &Action, step: &Step<'_>) -> Result<String, Fault> {
+        let link = self
+            .links
+            .get(&action.pool)
+            .ok_or_else(|| Fault::of("the pool is not connected"))?;
+        match &action.kind {
+            ActionKind::Install { .. } => self.install(link, step).await,
+            ActionKind::Register {
+                model,
+                source,
+                manifest,
+            } => {
+                let entry = entry(model, self.fleet, source, manifest);
+                let request = Request::Register {
+                    entry: Box::new(entry),
+                };
+                let outcome = hive(link)?.call(request, |_| ()).await?;
+                let Outcome::Missing(missing) = outcome else {
+                    return Err(Fault::odd(&outcome));
+                };
+                lock(&self.missing).insert((action.pool.clone(), model.clone()), missing);
+                Ok(String::new())
+            }
+            ActionKind::Copy { model, .. } => self.copy(&action.pool, link, model, step).await,
+            ActionKind::Spawn { spec, .. } => {
+                let request = Request::Spawn { spec: spec.clone() };
+                match hive(link)?.call(request, |event| tell(step, event)).await? {
+                    Outcome::Spawned(record) => Ok(format!("ready at {}", record.listen)),
+                    other => Err(Fault::odd(&other)),
+                }
+            }
+            ActionKind::Stop { worker, .. } => {
+                let request = Request::Stop {
+                    worker: worker.clone(),
+                    owner: Some(self.fleet.clone()),
+                    deadline_s: STOP_DEADLINE_S,
+                };
+                hive(link)?.call(request, |event| tell(step, event)).await?;
+                Ok(String::new())
+            }
+            ActionKind::Unregister { model, .. } => {
+                let (model, owner) = (model.clone(), Some(self.fleet.clone()));
+                hive(link)?
+                    .call(Request::Unregister { model, owner }, |_| ())
+                    .await?;
+                Ok(String::new())
+            }
+        }
+    }
+
+    /// Brings the build for the pool's platform, and talks to the hive of that from here on.
+    async fn install(&self, link: &Link, step: &Step<'_>) -> Result<String, Fault> {
+        let opened = link.connection.open().await?;
+        let bundle = self
+            .bundles
+            .get(&opened.platform)
+            .await
+            .map_err(|error| Fault {
+                what: error.to_string(),
+                help: Some(error.help().to_owned()),
+                unreachable: false,
+            })?;
+        drop(opened);
+        let total = bundle.size();
+        let sent = |sent| {
+            step.say(&format!(
+                "{} of {}",
+                units::bytes(sent),
+                units::bytes(total)
+            ))
+        };
+        link.connection.install(&bundle, sent).await?;
+        match link.connection.open().await?.hive {
+            HiveState::Running(hive) => {
+                link.set_hive(Some(hive));
+                Ok(units::bytes(total))
+            }
+            HiveState::Bare => Err(Fault::of("it is gone again: something else removes it")),
+            HiveState::Broken(broken) => Err(Fault::of(format!(
+                "what was installed does not run: {broken}"
+            ))),
+        }
+    }
+
+    async fn copy(
+        &self,
+        pool: &PoolName,
+        link: &Link,
+        model: &ModelId,
+        step: &Step<'_>,
+    ) -> Result<String, Fault> {
+        let hive = hive(link)?;
+        let missing = lock(&self.missing)
+            .remove(&(pool.clone(), model.clone()))
+            .unwrap_or_default();
+        let source = self
+            .file
+            .fleet
+            .models
+            .get(model)
+            .map(|model| &model.source.value);
+        let Some(Source::Folder(folder)) = source else {
+            return Err(Fault::of("only models from folders can be copied"));
+        };
+        let folder = self.file.folder(folder);
+        let mut before = 0;
+        for file in &missing {
+            let path = folder.join(file.path.as_str());
+            let content = tokio::fs::File::open(&path).await.map_err(|error| Fault {
+                what: format!("cannot read {}: {error}", path.display()),
+                help: Some("was the model's folder changed meanwhile? plan again".into()),
+                unreachable: false,
+            })?;
+            hive.upload(file.sha256, file.size, content, |sent| {
+                step.bytes(before + sent)
+            })
+            .await?;
+            before += file.size;
+        }
+        hive.call(
+            Request::Publish {
+                model: model.clone(),
+            },
+            |event| tell(step, event),
+        )
+        .await?;
+        Ok(units::bytes(before))
+    }
+}
+
+fn hive(link: &Link) -> Result<Arc<HiveClient>, Fault> {
+    link.hive().ok_or_else(|| Fault::of("no hive runs there"))
+}
+
+/// The catalog entry of a model; the pool fills in where its files lie.
+fn entry(id: &ModelId, fleet: &FleetName, source: &Source, manifest: &Manifest) -> CatalogEntry {
+    let (repo, revision, file) = match source {
+        Source::Folder(folder) => (folder.clone(), None, None),
+        Source::Hub {
+            repo,
+            revision,
+            file,
+        } => (repo.clone(), revision.clone(), file.clone()),
+    };
+    CatalogEntry {
+        id: id.clone(),
+        name: repo.clone(),
+        fleet: Some(fleet.clone()),
+        source: Origin {
+            repo,
+            revision,
+            files: file.into_iter().collect(),
+        },
+        path: String::new(),
+        digest: manifest.digest(),
+        size_bytes: manifest.size(),
+        files: manifest
+            .files
+            .iter()
+            .map(|file| CatalogFile {
+                file: file.clone(),
+                verified_at: None,
+            })
+            .collect(),
+        downloaded: false,
+        backends: pool_core::device::Backend::ALL.to_vec(),
+        facts: manifest.facts.clone(),
+    }
+}
+
+fn tell(step: &Step, event: Event) {
+    if let Event::Progress(progress) = event {
+        match progress.percent {
+            Some(percent) => step.say(&format!("{} {percent} %", progress.message)),
+            None => step.say(&progress.message),
+        }
+    }
+}
+
+impl Fault {
+    fn of(what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            help: None,
+            unreachable: false,
+        }
+    }
+
+    fn odd(outcome: &Outcome) -> Self {
+        Self::of(format!("its hive answered something else: {outcome:?}"))
+    }
+
+    fn from_failure(failure: Failure, unreachable: bool) -> Self {
+        match failure {
+            Failure::Other { what, help, .. } => Self {
+                what,
+                help,
+                unreachable,
+            },
+            Failure::Problems { .. } => Self::of("the fleet file has mistakes"),
+        }
+    }
+}
+
+impl From<CallError> for Fault {
+    fn from(error: CallError) -> Self {
+        let lost = matches!(error, CallError::Lost { .. });
+        Self::from_failure(error.into(), lost)
+    }
+}
+
+impl From<ConnectError> for Fault {
+    fn from(error: ConnectError) -> Self {
+        Self::from_failure(error.into(), true)
+    }
+}
+
+impl From<InstallError> for Fault {
+    fn from(error: InstallError) -> Self {
+        let lost = matches!(error, InstallError::Connect(_));
+        Self::from_failure(error.into(), lost)
+    }
+}

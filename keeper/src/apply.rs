@@ -1,0 +1,155 @@
+//! Carries out a plan: every action as soon as what it needs is done, over all pools at once.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use pool_core::name::PoolName;
+use reconciler::plan::{Action, ActionId, Plan};
+use serde::Serialize;
+
+use crate::actions::{Actor, Fault};
+use crate::fleet_file::FleetFile;
+use crate::interrupt::Interrupt;
+use crate::pools::Link;
+use crate::progress::Progress;
+use crate::transport::Bundles;
+
+/// What became of one action.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Status {
+    Done {
+        ms: u64,
+    },
+    Failed(Fault),
+    /// Something that it needs was not done.
+    Skipped {
+        because: ActionId,
+    },
+    /// The run was interrupted before its turn.
+    NotStarted,
+    /// The run was ended while it was under way: what became of it is not known.
+    Cut,
+}
+
+/// What an apply works with.
+#[derive(Debug)]
+pub struct Apply<'a> {
+    pub plan: &'a Plan,
+    pub file: &'a FleetFile,
+    pub links: &'a BTreeMap<PoolName, Link>,
+    pub bundles: &'a Bundles,
+    /// Actions under way at the same time.
+    pub parallelism: usize,
+    pub progress: &'a Progress,
+    pub interrupt: &'a Interrupt,
+}
+
+impl Apply<'_> {
+    /// One status for each action of the plan, in its order.
+    pub async fn run(&self) -> Vec<Status> {
+        let actor = Actor {
+            file: self.file,
+            links: self.links,
+            bundles: self.bundles,
+            fleet: &self.plan.fleet,
+            missing: Mutex::default(),
+        };
+        let mut statuses: Vec<Option<Status>> = vec![None; self.plan.actions.len()];
+        let mut running = FuturesUnordered::new();
+        let mut started = vec![false; statuses.len()];
+        loop {
+            for action in &self.plan.actions {
+                let index = action.id.0 as usize;
+                if started[index] || statuses[index].is_some() {
+                    continue;
+                }
+                match readiness(action, &statuses) {
+                    _ if self.interrupt.asked() => statuses[index] = Some(Status::NotStarted),
+                    Readiness::Never(because) => {
+                        statuses[index] = Some(Status::Skipped { because })
+                    }
+                    Readiness::Now if running.len() < self.parallelism => {
+                        started[index] = true;
+                        running.push(self.act(&actor, action));
+                    }
+                    Readiness::Now | Readiness::Later => {}
+                }
+            }
+            tokio::select! {
+                biased;
+                () = self.interrupt.times(2) => break,
+                next = running.next() => match next {
+                    Some((id, status)) => statuses[id.0 as usize] = Some(status),
+                    None => break,
+                },
+                () = self.first_interrupt() => {}
+            }
+        }
+        statuses
+            .into_iter()
+            .map(|status| status.unwrap_or(Status::Cut))
+            .collect()
+    }
+
+    /// Returns once, when the operator asks to stop; never again after that.
+    async fn first_interrupt(&self) {
+        if self.interrupt.asked() {
+            return std::future::pending().await;
+        }
+        self.interrupt.times(1).await;
+        self.progress.line(
+            "Interrupted: what is under way is finished first. Interrupt again to leave at once.",
+        );
+    }
+
+    async fn act(&self, actor: &Actor<'_>, action: &Action) -> (ActionId, Status) {
+        let step = self
+            .progress
+            .step(&action.pool, action.kind.to_string(), actor.bytes(action));
+        let status = match actor.act(action, &step).await {
+            Ok(detail) => {
+                let ms = millis(step.elapsed());
+                step.done(&detail);
+                Status::Done { ms }
+            }
+            Err(fault) => {
+                step.failed(&fault.what);
+                Status::Failed(fault)
+            }
+        };
+        (action.id, status)
+    }
+}
+
+enum Readiness {
+    Now,
+    Later,
+    Never(ActionId),
+}
+
+fn readiness(action: &Action, statuses: &[Option<Status>]) -> Readiness {
+    let mut readiness = Readiness::Now;
+    for &need in &action.needs {
+        match &statuses[need.0 as usize] {
+            Some(Status::Done { .. }) => {}
+            // The one that failed, not one that was skipped for it.
+            Some(Status::Skipped { because }) => return Readiness::Never(*because),
+            Some(_) => return Readiness::Never(need),
+            None => readiness = Readiness::Later,
+        }
+    }
+    readiness
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Locks a mutex whose data is whole at every moment, so that a panic elsewhere does not matter.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

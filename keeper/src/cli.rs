@@ -1,0 +1,194 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::transport::Options;
+
+/// Keeps a fleet of LLM workers the way fleet.yaml says.
+#[derive(Debug, Parser)]
+#[command(name = "rbee", version = pool_core::VERSION, propagate_version = false, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// The fleet file [default: the nearest fleet.yaml from here upwards]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Print one JSON document to stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print no colours (so do NO_COLOR and CLICOLOR=0)
+    #[arg(long, global = true)]
+    pub no_color: bool,
+    /// Print only data and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Tell more; twice tells everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Read this in place of ~/.ssh/config
+    #[arg(long, global = true, value_name = "FILE", env = "RBEE_SSH_CONFIG")]
+    pub ssh_config: Option<PathBuf>,
+    /// Give up on a pool that does not answer for so many seconds
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub connect_timeout: u64,
+    /// Where builds for other platforms lie, as DIR/<target triple>/
+    #[arg(long, global = true, value_name = "DIR", env = "RBEE_DIST")]
+    pub dist: Option<PathBuf>,
+}
+
+impl Global {
+    /// How pools are reached.
+    pub fn transport(&self) -> Options {
+        Options {
+            ssh_config: self.ssh_config.clone(),
+            connect_timeout: Duration::from_secs(self.connect_timeout),
+            ..Options::default()
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a fleet.yaml to begin with
+    Init(Init),
+    /// Check fleet.yaml and the models' folders
+    Validate,
+    /// Print the JSON Schema of fleet.yaml
+    Schema,
+    /// Show what apply would do
+    Plan(Plan),
+    /// Bring the pools to what fleet.yaml says
+    Apply(Apply),
+    /// Show the pools, their models and workers
+    Status,
+    /// Stop the fleet's workers and remove its models
+    Destroy(Destroy),
+    /// Ask a worker something
+    Infer(Infer),
+    /// Run a command of rbee-hive on a pool
+    #[command(disable_help_flag = true)]
+    Pool(Pool),
+    /// Print completions for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Name of the fleet [default: the folder's name]
+    #[arg(long, value_name = "NAME")]
+    pub fleet: Option<String>,
+    /// Name of the pool that is this machine [default: its host name]
+    #[arg(long, value_name = "NAME")]
+    pub pool: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// Exit with 2 when there are changes
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+    /// Remove the files of models that the fleet no longer uses
+    #[arg(long)]
+    pub prune_models: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Actions under way at the same time
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = parallelism)]
+    pub parallelism: usize,
+    /// Remove the files of models that the fleet no longer uses
+    #[arg(long)]
+    pub prune_models: bool,
+    /// Go on though the fleet file names no worker
+    #[arg(long)]
+    pub allow_empty: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Destroy {
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Actions under way at the same time
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = parallelism)]
+    pub parallelism: usize,
+    /// Leave the models' files on the pools
+    #[arg(long)]
+    pub keep_models: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Infer {
+    /// The worker: its address or a glob over addresses, or HOST:PORT
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        conflicts_with = "model",
+        required_unless_present = "model"
+    )]
+    pub worker: Option<String>,
+    /// A model; any worker that serves it is asked
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// What to ask; - reads it from stdin
+    #[arg(short, long)]
+    pub prompt: String,
+    /// What the model is told first
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
+    pub system: Option<String>,
+    /// Send the prompt as it is, without the model's chat template
+    #[arg(long)]
+    pub raw: bool,
+    /// Most tokens of the answer [default: what the context leaves]
+    #[arg(long, value_name = "N")]
+    pub max_tokens: Option<u32>,
+    /// 0 always takes the likeliest token
+    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    pub temperature: f32,
+    /// Choose among the likeliest tokens that together have this probability
+    #[arg(long, default_value_t = 1.0, value_name = "P")]
+    pub top_p: f32,
+    /// Choose among so many likeliest tokens; 0 for all
+    #[arg(long, default_value_t = 0, value_name = "K")]
+    pub top_k: u32,
+    /// The same seed gives the same answer
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Stop at this text; may be given up to four times
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+}
+
+/// Everything but `--pool NAME` goes to rbee-hive as it is.
+#[derive(Debug, Args)]
+pub struct Pool {
+    /// `--pool NAME`, and a command of rbee-hive with its arguments
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    pub args: Vec<OsString>,
+}
+
+fn parallelism(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=1000) => Ok(count),
+        _ => Err("a number from 1 to 1000".into()),
+    }
+}

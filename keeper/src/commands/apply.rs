@@ -1,0 +1,33 @@
+//! `rbee apply`
+
+use reconciler::planner::Options;
+
+use super::prepare;
+use crate::cli::{Apply, Global};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::report::outcome::stops;
+use crate::terminal::Terminal;
+
+pub async fn run(global: &Global, args: &Apply, terminal: Terminal) -> Result<Exit, Failure> {
+    let options = Options {
+        prune_models: args.prune_models,
+    };
+    let prepared = prepare::to_apply(global, options, terminal).await?;
+    if !global.json {
+        terminal.data(&prepared.text(terminal.colour_out));
+    }
+    let stopped = stops(&prepared.plan);
+    if prepared.file.fleet.workers.is_empty() && stopped > 0 && !args.allow_empty {
+        let what = format!("the fleet file names no worker, and {stopped} things would go");
+        return Err(Failure::new(what)
+            .at(prepared.file.path.display().to_string())
+            .help("if that is meant, `--allow-empty` goes on; `rbee destroy` removes the fleet"));
+    }
+    if !prepared.confirm(args.yes, "Do this?", terminal)? {
+        return Err(Failure::new("nothing was done: the answer was not `yes`"));
+    }
+    prepared
+        .carry_out(args.parallelism, global.json, terminal)
+        .await
+}

@@ -1,0 +1,26 @@
+//! `rbee destroy`
+
+use reconciler::planner::Options;
+
+use super::prepare;
+use crate::cli::{Destroy, Global};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::terminal::Terminal;
+
+pub async fn run(global: &Global, args: &Destroy, terminal: Terminal) -> Result<Exit, Failure> {
+    let options = Options {
+        prune_models: !args.keep_models,
+    };
+    let prepared = prepare::to_destroy(global, options, terminal).await?;
+    if !global.json {
+        terminal.data(&prepared.text(terminal.colour_out));
+    }
+    let question = format!("Destroy fleet {}?", *prepared.file.fleet.name);
+    if !prepared.confirm(args.yes, &question, terminal)? {
+        return Err(Failure::new("nothing was done: the answer was not `yes`"));
+    }
+    prepared
+        .carry_out(args.parallelism, global.json, terminal)
+        .await
+}

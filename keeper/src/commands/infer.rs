@@ -1,0 +1,200 @@
+//! `rbee infer`
+
+use std::io::Read;
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use pool_core::observation::ObservedWorker;
+use pool_core::serving::{Answer, ExecuteRequest, Input, Message, Sampling};
+use reconciler::glob;
+use reconciler::observed::PoolState;
+use serde_json::json;
+
+use crate::cli::{Global, Infer};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::fleet_file::FleetFile;
+use crate::pools::{self, Pools};
+use crate::stream;
+use crate::terminal::{Paint, Terminal, paint};
+use crate::transport::Forward;
+
+pub async fn run(global: &Global, args: Infer, terminal: Terminal) -> Result<Exit, Failure> {
+    let request = request(&args)?;
+    let (forward, pools) = match args.worker.as_deref().and_then(host_and_port) {
+        Some(address) => (Forward::Tcp(address?), None),
+        None => {
+            let (forward, pools) = find(global, &args).await?;
+            (forward, Some(pools))
+        }
+    };
+    let on_text = |text: &str| {
+        if !global.json {
+            terminal.data(text);
+        }
+    };
+    let answer = tokio::select! {
+        answer = stream::ask(&forward, &request, on_text) => answer,
+        // The worker cancels when its client is gone.
+        _ = tokio::signal::ctrl_c() => return Ok(Exit::INTERRUPTED),
+    };
+    if !global.json {
+        terminal.data("\n");
+    }
+    let answer = answer?;
+    if global.json {
+        let Answer {
+            job_id,
+            seed,
+            text,
+            end,
+            ..
+        } = &answer;
+        terminal.data(&super::json(
+            &json!({ "version": 1, "job_id": job_id, "seed": seed, "text": text, "end": end }),
+        )?);
+    } else {
+        terminal.note(&format!(
+            "{}\n",
+            paint(terminal.colour_err, Paint::Dim, &summary(&answer))
+        ));
+    }
+    if let Some(pools) = pools {
+        pools.close().await;
+    }
+    Ok(Exit::DONE)
+}
+
+fn request(args: &Infer) -> Result<ExecuteRequest, Failure> {
+    let mut prompt = args.prompt.clone();
+    if prompt == "-" {
+        prompt.clear();
+        std::io::stdin()
+            .read_to_string(&mut prompt)
+            .map_err(|error| Failure::new(format!("cannot read the prompt from stdin: {error}")))?;
+    }
+    let message = |role: &str, content: &str| Message {
+        role: role.into(),
+        content: content.into(),
+    };
+    let system = args.system.iter().map(|text| message("system", text));
+    Ok(ExecuteRequest {
+        job_id: format!("infer-{}", std::process::id()),
+        input: if args.raw {
+            Input::Prompt(prompt)
+        } else {
+            Input::Messages(system.chain([message("user", &prompt)]).collect())
+        },
+        max_tokens: args.max_tokens,
+        sampling: Sampling {
+            temperature: args.temperature,
+            top_p: args.top_p,
+            top_k: args.top_k,
+            seed: args.seed,
+            ..Sampling::default()
+        },
+        stop: args.stop.clone(),
+    })
+}
+
+/// `HOST:PORT`, where the text is that and not a worker's address.
+fn host_and_port(text: &str) -> Option<Result<SocketAddr, Failure>> {
+    let (host, port) = text.rsplit_once(':')?;
+    if text.contains(['/', '*']) || host.is_empty() || port.parse::<u16>().is_err() {
+        return None;
+    }
+    let resolved = text.to_socket_addrs().map(|mut addresses| addresses.next());
+    Some(match resolved {
+        Ok(Some(address)) => Ok(address),
+        Ok(None) => Err(Failure::new(format!("{host} has no address"))),
+        Err(error) => Err(Failure::new(format!("cannot find {host}: {error}"))),
+    })
+}
+
+/// Finds a worker of the fleet that serves now, and a way to it.
+async fn find(global: &Global, args: &Infer) -> Result<(Forward, Pools), Failure> {
+    let file = FleetFile::load(global.file.as_deref())?;
+    let pools = pools::observe(&file.fleet, &global.transport()).await;
+    let mut serving = Vec::new();
+    for (name, state) in &pools.observed.pools {
+        if let PoolState::Known(seen) = state {
+            let mine = |worker: &&ObservedWorker| {
+                worker.record.spec.fleet.as_ref() == Some(&file.fleet.name.value)
+            };
+            let workers = seen
+                .workers
+                .iter()
+                .filter(|worker| worker.is_serving())
+                .filter(mine);
+            serving.extend(workers.map(|worker| (name, worker)));
+        }
+    }
+    let chosen = serving.iter().find(|(_, worker)| is_asked(args, worker));
+    let Some((pool, worker)) = chosen else {
+        let wanted = match (&args.worker, &args.model) {
+            (Some(worker), _) => format!("no worker `{worker}` serves now"),
+            (_, model) => format!(
+                "no worker serves model `{}` now",
+                model.as_deref().unwrap_or_default()
+            ),
+        };
+        let names: Vec<String> = serving.iter().map(|(_, worker)| name_of(worker)).collect();
+        let unknown = pools
+            .observed
+            .pools
+            .values()
+            .any(|state| matches!(state, PoolState::Unknown(_)));
+        let help = match (names.is_empty(), unknown) {
+            (false, _) => format!("these do: {}", names.join(", ")),
+            (true, true) => "`rbee status` says why pools do not answer".into(),
+            (true, false) => "`rbee apply` spawns the workers of the fleet".into(),
+        };
+        let exit = if unknown {
+            Exit::UNREACHABLE
+        } else {
+            Exit::ERROR
+        };
+        return Err(Failure::new(wanted).help(help).exit(exit));
+    };
+    let listen = worker.record.listen;
+    let forward = match pools.links.get(*pool) {
+        Some(link) => link.connection.forward(listen).await?,
+        None => Forward::Tcp(listen),
+    };
+    Ok((forward, pools))
+}
+
+fn is_asked(args: &Infer, worker: &ObservedWorker) -> bool {
+    let spec = &worker.record.spec;
+    match (&args.worker, &args.model) {
+        (Some(pattern), _) => spec.address.as_ref().is_some_and(|address| {
+            glob::matches(pattern, &address.to_string()) || glob::matches(pattern, &address.label())
+        }),
+        (None, Some(model)) => spec.model.as_str() == model,
+        (None, None) => false,
+    }
+}
+
+fn name_of(worker: &ObservedWorker) -> String {
+    let spec = &worker.record.spec;
+    spec.address
+        .as_ref()
+        .map_or_else(|| worker.record.id.to_string(), ToString::to_string)
+}
+
+/// `1 token in 4 ms (prompt of 17 tokens in 3 ms), 250.0 tok/s, EOS, seed 7`
+fn summary(answer: &Answer) -> String {
+    let end = &answer.end;
+    let tokens = pool_core::units::count(end.tokens_out as usize, "token");
+    let rate = end
+        .tokens_per_second()
+        .map(|rate| format!(", {rate:.1} tok/s"))
+        .unwrap_or_default();
+    let total = end.prefill_time_ms + end.decode_time_ms;
+    let prompt = pool_core::units::count(end.tokens_in as usize, "token");
+    format!(
+        "{tokens} in {total:.1} ms (prompt of {prompt}: {:.1} ms){rate}, {}, seed {}",
+        end.prefill_time_ms,
+        end.stop_reason.as_str(),
+        answer.seed
+    )
+}

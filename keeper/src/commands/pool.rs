@@ -1,0 +1,149 @@
+//! `rbee pool`: every command of `rbee-hive`, on a pool.
+
+use std::ffi::OsString;
+
+use pool_core::name::PoolName;
+use pool_core::rpc::{Event, Outcome, Request, Stream};
+
+use crate::cli::{Global, Pool};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::fleet_file::FleetFile;
+use crate::pools::endpoint;
+use crate::terminal::Terminal;
+use crate::transport::{Connection, HiveState};
+
+const HELP: &str = "\
+Run a command of rbee-hive on a pool
+
+Usage: rbee pool [--pool NAME] COMMAND ...
+
+Commands:
+  status                                     The pool, its models and workers
+  devices                                    What workers can compute on
+  models  catalog|list|register|unregister|verify
+  worker  spawn|list|stop|stop-all|logs
+
+--pool may be left out where the fleet has one pool. Everything else goes to rbee-hive as it is:
+`rbee pool --pool NAME COMMAND --help` shows its own help. The exit code is that of rbee-hive.
+";
+
+pub async fn run(global: &Global, args: &Pool, terminal: Terminal) -> Result<Exit, Failure> {
+    let (pool, mut argv) = split(&args.args)?;
+    if argv.is_empty() || (pool.is_none() && matches!(argv[0].as_str(), "-h" | "--help" | "help")) {
+        terminal.data(HELP);
+        return Ok(if argv.is_empty() {
+            Exit::USAGE
+        } else {
+            Exit::DONE
+        });
+    }
+    if global.json {
+        argv.push("--json".into());
+    }
+    let file = FleetFile::load(global.file.as_deref())?;
+    let name = choose(&file, pool)?;
+    let Some(declared) = file.fleet.pools.get(&name) else {
+        return Err(unknown_pool(&file, name.as_str()));
+    };
+    let connection = Connection::connect(&name, &endpoint(declared), &global.transport()).await?;
+    let hive = match connection.open().await?.hive {
+        HiveState::Running(hive) => hive,
+        HiveState::Bare => {
+            return Err(
+                Failure::new(format!("rbee is not installed on pool `{name}`"))
+                    .help("`rbee apply` installs it"),
+            );
+        }
+        HiveState::Broken(broken) => {
+            return Err(Failure::new(format!("pool `{name}`: {broken}")).help(broken.help()));
+        }
+    };
+    let outcome = hive
+        .call(Request::Command { argv }, |event| relay(terminal, event))
+        .await?;
+    hive.close().await;
+    connection.close().await;
+    match outcome {
+        Outcome::Exit(code) => Ok(Exit(u8::try_from(code).unwrap_or(1))),
+        other => Err(Failure::new(format!(
+            "pool `{name}` answered something else: {other:?}"
+        ))),
+    }
+}
+
+fn relay(terminal: Terminal, event: Event) {
+    if let Event::Output { stream, line } = event {
+        let line = format!("{line}\n");
+        match stream {
+            Stream::Stdout => terminal.data(&line),
+            Stream::Stderr => Terminal {
+                quiet: false,
+                ..terminal
+            }
+            .note(&line),
+        }
+    }
+}
+
+/// Takes `--pool NAME` out of the arguments, up to a `--`.
+fn split(args: &[OsString]) -> Result<(Option<String>, Vec<String>), Failure> {
+    let usage = |what: String| {
+        Failure::new(what)
+            .help("rbee pool [--pool NAME] COMMAND ...")
+            .exit(Exit::USAGE)
+    };
+    let mut pool = None;
+    let mut argv = Vec::new();
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let Some(arg) = arg.to_str() else {
+            return Err(usage(format!("{} is not UTF-8 text", arg.display())));
+        };
+        if arg == "--" {
+            argv.push(arg.to_owned());
+            argv.extend(args.by_ref().map(|arg| arg.to_string_lossy().into_owned()));
+        } else if arg == "--pool" {
+            let name = args.next().and_then(|name| name.to_str());
+            pool = Some(
+                name.ok_or_else(|| usage("--pool needs a name".into()))?
+                    .to_owned(),
+            );
+        } else if let Some(name) = arg.strip_prefix("--pool=") {
+            pool = Some(name.to_owned());
+        } else {
+            argv.push(arg.to_owned());
+        }
+    }
+    Ok((pool, argv))
+}
+
+fn choose(file: &FleetFile, pool: Option<String>) -> Result<PoolName, Failure> {
+    match pool {
+        Some(name) => name.parse().map_err(|_| unknown_pool(file, &name)),
+        None => {
+            let mut names = file.fleet.pools.keys();
+            match (names.next(), names.next()) {
+                (Some(only), None) => Ok(only.clone()),
+                _ => Err(Failure::new("which pool?")
+                    .help(format!("--pool NAME, one of: {}", names_of(file)))
+                    .exit(Exit::USAGE)),
+            }
+        }
+    }
+}
+
+fn unknown_pool(file: &FleetFile, name: &str) -> Failure {
+    Failure::new(format!("there is no pool `{name}`"))
+        .at(file.path.display().to_string())
+        .help(format!("its pools are: {}", names_of(file)))
+}
+
+fn names_of(file: &FleetFile) -> String {
+    let names: Vec<&str> = file.fleet.pools.keys().map(PoolName::as_str).collect();
+    if names.is_empty() {
+        "(none)".into()
+    } else {
+        names.join(", ")
+    }
+}

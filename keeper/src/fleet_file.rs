@@ -1,0 +1,167 @@
+//! The fleet file: found, read, and its model folders looked at.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use pool_core::digest::Hasher;
+use pool_core::model::{Manifest, ModelFacts, ModelFile, needed_files};
+use pool_core::name::ModelId;
+use pool_core::path::FilePath;
+use pool_core::source::Source;
+use reconciler::fleet::Fleet;
+use reconciler::problem::Problem;
+
+use crate::failure::Failure;
+
+/// Name of the file that is looked for.
+pub const NAME: &str = "fleet.yaml";
+
+/// A fleet.yaml without mistakes.
+#[derive(Debug)]
+pub struct FleetFile {
+    pub path: PathBuf,
+    pub text: String,
+    pub fleet: Fleet,
+}
+
+/// The content of each model, or why it is not known.
+pub type Contents = BTreeMap<ModelId, Result<Manifest, String>>;
+
+impl FleetFile {
+    /// Reads the named file, or the nearest fleet.yaml from the working folder upwards.
+    pub fn load(named: Option<&Path>) -> Result<Self, Failure> {
+        let path = match named {
+            Some(path) => path.to_owned(),
+            None => find()?,
+        };
+        let bytes = std::fs::read(&path).map_err(|error| {
+            Failure::new(format!("cannot read the fleet file: {error}"))
+                .at(path.display().to_string())
+        })?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            Failure::new(format!(
+                "the fleet file is not UTF-8 text, from byte {valid} on"
+            ))
+            .at(path.display().to_string())
+            .help("save it as UTF-8")
+        })?;
+        match reconciler::fleet::parse(&text) {
+            Ok(fleet) => Ok(Self { path, text, fleet }),
+            Err(problems) => Err(Failure::Problems {
+                file: path,
+                text,
+                problems,
+            }),
+        }
+    }
+
+    /// The folder that a source names.
+    pub fn folder(&self, source: &str) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(source)
+    }
+
+    /// Reads and hashes the model folders. A folder that is no model is a mistake of the file.
+    pub fn contents(&self) -> Result<Contents, Failure> {
+        let mut problems = Vec::new();
+        let mut contents = Contents::new();
+        for (id, model) in &self.fleet.models {
+            let content = match &model.source.value {
+                Source::Folder(folder) => match manifest(&self.folder(folder)) {
+                    Ok(manifest) => Ok(manifest),
+                    Err(why) => {
+                        let hint =
+                            "a model's folder holds config.json, tokenizer.json and *.safetensors";
+                        let message = format!("model `{id}`: {why}");
+                        problems.push(Problem::new(model.source.span, message).with_hint(hint));
+                        continue;
+                    }
+                },
+                Source::Hub { .. } => Err(
+                    "this version of rbee brings models from folders only, not from the hub".into(),
+                ),
+            };
+            contents.insert(id.clone(), content);
+        }
+        if problems.is_empty() {
+            Ok(contents)
+        } else {
+            Err(self.wrong(problems))
+        }
+    }
+
+    /// The failure that says these mistakes of this file.
+    pub fn wrong(&self, problems: Vec<Problem>) -> Failure {
+        Failure::Problems {
+            file: self.path.clone(),
+            text: self.text.clone(),
+            problems,
+        }
+    }
+}
+
+fn find() -> Result<PathBuf, Failure> {
+    let here = std::env::current_dir()
+        .map_err(|error| Failure::new(format!("the working folder is gone: {error}")))?;
+    for folder in here.ancestors() {
+        let path = folder.join(NAME);
+        if path.is_file() {
+            // Shown as the operator would name it.
+            return Ok(if folder == here { NAME.into() } else { path });
+        }
+    }
+    Err(
+        Failure::new(format!("there is no {NAME} here or in a folder above"))
+            .at(here.display().to_string())
+            .help("`rbee init` writes one; `-f FILE` names another"),
+    )
+}
+
+/// The files of a model's folder that a worker needs, each with its digest.
+fn manifest(folder: &Path) -> Result<Manifest, String> {
+    let say = |what: &Path, error: &std::io::Error| format!("{}: {error}", what.display());
+    let entries = std::fs::read_dir(folder).map_err(|error| say(folder, &error))?;
+    let mut paths: Vec<FilePath> = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| say(folder, &error))?;
+        // What has no safe name is nothing that a worker needs.
+        paths.extend(
+            entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok()),
+        );
+    }
+    let needed = needed_files(&paths)
+        .map_err(|why| format!("{} is not a model: {why}", folder.display()))?;
+    let mut files = Vec::new();
+    for path in needed {
+        let at = folder.join(path.as_str());
+        files.push(hash(&at, path).map_err(|error| say(&at, &error))?);
+    }
+    let at = folder.join("config.json");
+    let config = std::fs::read_to_string(&at).map_err(|error| say(&at, &error))?;
+    let facts =
+        ModelFacts::from_config(&config).map_err(|why| format!("{}: {why}", folder.display()))?;
+    Ok(Manifest::new(files, facts))
+}
+
+fn hash(at: &Path, path: FilePath) -> std::io::Result<ModelFile> {
+    let mut file = std::fs::File::open(at)?;
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; 1 << 20];
+    let mut size = 0;
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(ModelFile {
+                path,
+                size,
+                sha256: hasher.finish(),
+            });
+        }
+        hasher.update(&buffer[..count]);
+        size += count as u64;
+    }
+}

@@ -1,0 +1,32 @@
+//! The operator's side of rbee: asks pools, decides with [`reconciler`], carries out, reports.
+//!
+//! # Layout
+//!
+//! | module | does |
+//! |---|---|
+//! | [`cli`], [`commands`] | the command line and one module a command |
+//! | [`fleet_file`] | finds and reads fleet.yaml, hashes model folders |
+//! | [`pools`] | opens and observes all pools at once |
+//! | [`apply`], [`actions`] | carries out a plan, action by action |
+//! | [`stream`] | asks a worker and reads its answer |
+//! | [`report`], [`progress`], [`terminal`] | what people and programs see |
+//! | [`failure`], [`exit`], [`interrupt`] | how a run ends |
+//! | [`transport`] | ssh, child processes, and the hive's protocol on them |
+//!
+//! A pool that does not answer is unknown, never empty. Nothing here is kept on the operator's machine
+//! between runs: what a pool runs is recorded on the pool.
+
+pub mod actions;
+pub mod apply;
+pub mod cli;
+pub mod commands;
+pub mod exit;
+pub mod failure;
+pub mod fleet_file;
+pub mod interrupt;
+pub mod pools;
+pub mod progress;
+pub mod report;
+pub mod stream;
+pub mod terminal;
+pub mod transport;

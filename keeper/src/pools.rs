@@ -1,0 +1,176 @@
+//! The pools of a fleet: opened all at once, and what each says of itself.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt;
+use pool_core::name::PoolName;
+use pool_core::rpc::{Outcome, Request};
+use reconciler::desired::Builds;
+use reconciler::fleet::{self, Fleet};
+use reconciler::observed::{Bare, Observed, PoolState, Unknown};
+
+use crate::transport::{
+    Bundles, CallError, ConnectError, Connection, Endpoint, HiveClient, HiveState, HostKeys,
+    Options,
+};
+
+/// Pools that are opened at the same time; more only fight for the processor.
+const AT_ONCE: usize = 32;
+
+/// The way to a pool, for the length of a run.
+#[derive(Debug)]
+pub struct Link {
+    pub connection: Connection,
+    /// Its hive, when it has one that runs; an installation puts another in its place.
+    hive: Mutex<Option<Arc<HiveClient>>>,
+}
+
+impl Link {
+    pub fn hive(&self) -> Option<Arc<HiveClient>> {
+        self.hive
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub fn set_hive(&self, hive: Option<HiveClient>) {
+        *self.hive.lock().unwrap_or_else(PoisonError::into_inner) = hive.map(Arc::new);
+    }
+}
+
+/// The pools that were reached, and what is known of all.
+#[derive(Debug, Default)]
+pub struct Pools {
+    pub links: BTreeMap<PoolName, Link>,
+    pub observed: Observed,
+}
+
+/// How a pool of fleet.yaml is reached.
+pub fn endpoint(pool: &fleet::Pool) -> Endpoint {
+    match &pool.connect.value {
+        fleet::Connect::Local => Endpoint::Local,
+        fleet::Connect::Ssh(_) => Endpoint::Ssh {
+            destination: pool.connect.to_string(),
+            host_keys: match pool.host_keys {
+                fleet::HostKeys::Strict => HostKeys::Strict,
+                fleet::HostKeys::AcceptNew => HostKeys::AcceptNew,
+            },
+        },
+    }
+}
+
+/// Opens and observes every pool at once.
+pub async fn observe(fleet: &Fleet, options: &Options) -> Pools {
+    let each = fleet.pools.iter().map(|(name, pool)| async move {
+        (name.clone(), look(name, &endpoint(pool), options).await)
+    });
+    let mut answers = futures::stream::iter(each).buffer_unordered(AT_ONCE);
+    let mut pools = Pools::default();
+    while let Some((name, (link, state))) = answers.next().await {
+        if let Some(link) = link {
+            pools.links.insert(name.clone(), link);
+        }
+        pools.observed.pools.insert(name, state);
+    }
+    pools
+}
+
+async fn look(
+    name: &PoolName,
+    endpoint: &Endpoint,
+    options: &Options,
+) -> (Option<Link>, PoolState) {
+    let opened = async {
+        let connection = Connection::connect(name, endpoint, options).await?;
+        let opened = connection.open().await?;
+        Ok((connection, opened))
+    };
+    let (connection, opened) = match opened.await {
+        Ok(opened) => opened,
+        Err(error) => return (None, unreachable(error)),
+    };
+    let bare = |broken| {
+        PoolState::Bare(Bare {
+            platform: opened.platform.clone(),
+            installed: opened.installed,
+            broken,
+        })
+    };
+    let (hive, state) = match opened.hive {
+        HiveState::Bare => (None, bare(None)),
+        HiveState::Broken(broken) => (None, bare(Some(broken.to_string()))),
+        HiveState::Running(hive) => {
+            let answer = hive.call(Request::Observe, |_| ()).await;
+            (Some(hive), judge(answer))
+        }
+    };
+    let hive = Mutex::new(hive.map(Arc::new));
+    (Some(Link { connection, hive }), state)
+}
+
+fn unreachable(error: ConnectError) -> PoolState {
+    PoolState::Unknown(Unknown {
+        unreachable: true,
+        cause: format!("{}: {}", error.kind, error.cause),
+        help: Some(error.help),
+    })
+}
+
+fn judge(answer: Result<Outcome, CallError>) -> PoolState {
+    let (unreachable, cause, help) = match answer {
+        Ok(Outcome::Observed(seen)) => return PoolState::Known(Box::new(seen)),
+        Ok(other) => (
+            false,
+            format!("its hive answered something else: {other:?}"),
+            None,
+        ),
+        Err(CallError::Hive { error, .. }) => (false, error.message, error.help),
+        Err(CallError::Lost { cause, .. } | CallError::Source { cause, .. }) => (true, cause, None),
+    };
+    PoolState::Unknown(Unknown {
+        unreachable,
+        cause,
+        help,
+    })
+}
+
+impl Pools {
+    /// For each platform among the pools, the build that can be installed there.
+    pub async fn builds(&self, bundles: &Bundles) -> Builds {
+        let mut builds = Builds::new();
+        for state in self.observed.pools.values() {
+            let platform = match state {
+                PoolState::Known(seen) => &seen.platform,
+                PoolState::Bare(bare) => &bare.platform,
+                PoolState::Unknown(_) => continue,
+            };
+            let Some(target) = platform.target() else {
+                continue;
+            };
+            if !builds.contains_key(target) {
+                let bundle = bundles.get(platform).await;
+                let build = bundle
+                    .map(|bundle| bundle.digest)
+                    .map_err(|error| format!("{error}; {}", error.help()));
+                builds.insert(target.to_owned(), build);
+            }
+        }
+        builds
+    }
+
+    /// Ends the hives and connections of the run.
+    pub async fn close(self) {
+        let closing = self.links.into_values().map(|link| async move {
+            let hive = link
+                .hive
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner);
+            if let Some(hive) = hive.and_then(Arc::into_inner) {
+                hive.close().await;
+            }
+            link.connection.close().await;
+        });
+        futures::future::join_all(closing).await;
+    }
+}

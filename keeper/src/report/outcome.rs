@@ -1,0 +1,167 @@
+//! What an apply did, and the exit code that says so.
+
+use std::fmt::Write as _;
+
+use pool_core::units;
+use reconciler::plan::{ActionKind, Plan, Totals};
+use serde::Serialize;
+
+use crate::apply::Status;
+use crate::exit::Exit;
+use crate::terminal::{Paint, paint};
+
+/// A plan and what became of each of its actions.
+#[derive(Debug, Serialize)]
+pub struct Report<'a> {
+    pub plan: &'a Plan,
+    /// In the order of the plan's actions.
+    pub statuses: &'a [Status],
+    pub done: Totals,
+}
+
+impl<'a> Report<'a> {
+    pub fn new(plan: &'a Plan, statuses: &'a [Status]) -> Self {
+        let done = plan
+            .actions
+            .iter()
+            .zip(statuses)
+            .filter(|(_, status)| matches!(status, Status::Done { .. }));
+        let actions = done.map(|(action, _)| action.clone()).collect();
+        let done = Plan {
+            actions,
+            ..plan.clone()
+        }
+        .totals();
+        Self {
+            plan,
+            statuses,
+            done,
+        }
+    }
+
+    /// What is not as the fleet file says decides: an interruption, then a failure, then a pool that did not answer.
+    pub fn exit(&self) -> Exit {
+        let any = |test: fn(&Status) -> bool| self.statuses.iter().any(test);
+        let faulty = self
+            .plan
+            .unknown
+            .iter()
+            .any(|pool| !pool.unknown.unreachable);
+        if any(|status| matches!(status, Status::NotStarted | Status::Cut)) {
+            Exit::INTERRUPTED
+        } else if any(|status| matches!(status, Status::Failed(fault) if !fault.unreachable))
+            || faulty
+            || !self.plan.blocked.is_empty()
+        {
+            Exit::PARTLY
+        } else if any(|status| matches!(status, Status::Failed(_))) || !self.plan.unknown.is_empty()
+        {
+            Exit::UNREACHABLE
+        } else {
+            Exit::DONE
+        }
+    }
+
+    /// Failures with their way out, then one line of totals.
+    pub fn text(&self, colour: bool) -> String {
+        let mut out = String::new();
+        for (action, status) in self.plan.actions.iter().zip(self.statuses) {
+            let (pool, kind) = (&action.pool, &action.kind);
+            match status {
+                Status::Failed(fault) => {
+                    let _ = writeln!(
+                        out,
+                        "{} {pool}: {kind}: {}",
+                        paint(colour, Paint::Bad, "error:"),
+                        fault.what
+                    );
+                    if let Some(help) = &fault.help {
+                        let _ = writeln!(out, "{} {help}", paint(colour, Paint::Good, "help:"));
+                    }
+                }
+                Status::Skipped { because } => {
+                    let cause = self
+                        .plan
+                        .action(*because)
+                        .map(|cause| cause.kind.to_string());
+                    let because = cause.unwrap_or_else(|| because.to_string());
+                    let _ = writeln!(
+                        out,
+                        "{} {pool}: {kind}: needs `{because}`",
+                        paint(colour, Paint::Change, "not done:")
+                    );
+                }
+                Status::NotStarted => {
+                    let _ = writeln!(
+                        out,
+                        "{} {pool}: {kind}",
+                        paint(colour, Paint::Change, "not begun:")
+                    );
+                }
+                Status::Cut => {
+                    let _ = writeln!(
+                        out,
+                        "{} {pool}: {kind}: left under way",
+                        paint(colour, Paint::Change, "not finished:")
+                    );
+                }
+                Status::Done { .. } => {}
+            }
+        }
+        let done = past(&self.done);
+        let head = match self.exit() {
+            Exit::DONE => "Apply complete",
+            Exit::INTERRUPTED => "Apply interrupted",
+            _ => "Apply not complete",
+        };
+        let rest = if self.exit() == Exit::DONE {
+            ""
+        } else {
+            " `rbee apply` goes on from here."
+        };
+        let _ = writeln!(
+            out,
+            "{}",
+            paint(colour, Paint::Bold, &format!("{head}: {done}.{rest}"))
+        );
+        out
+    }
+}
+
+fn past(done: &Totals) -> String {
+    let copied = format!("copied ({})", units::bytes(done.copy_bytes));
+    let parts = [
+        (done.install, "installed"),
+        (done.copy, copied.as_str()),
+        (done.spawn, "spawned"),
+        (done.replace, "replaced"),
+        (done.stop, "stopped"),
+        (done.remove, "removed"),
+    ];
+    let parts: Vec<String> = parts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    if parts.is_empty() {
+        "nothing was done".into()
+    } else {
+        parts.join(", ")
+    }
+}
+
+/// How many actions a plan has of which an operator must know that they take something away.
+pub fn stops(plan: &Plan) -> usize {
+    plan.actions
+        .iter()
+        .filter(|action| {
+            matches!(
+                action.kind,
+                ActionKind::Stop {
+                    for_spawn: false,
+                    ..
+                } | ActionKind::Unregister { .. }
+            )
+        })
+        .count()
+}

@@ -1,0 +1,257 @@
+//! A plan as text.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use pool_core::name::PoolName;
+use pool_core::units;
+use reconciler::plan::{Action, ActionKind, Order, Plan, Totals};
+use reconciler::reason::Reason;
+
+use crate::terminal::{Paint, paint};
+
+/// How each pool is reached, for the headings.
+pub type Places = BTreeMap<PoolName, String>;
+
+/// The whole plan, ending with its totals.
+pub fn text(plan: &Plan, places: &Places, colour: bool) -> String {
+    let mut out = String::new();
+    let mut pool = None;
+    for action in plan.actions.iter().filter(|action| is_shown(action)) {
+        if pool != Some(&action.pool) {
+            let place = places
+                .get(&action.pool)
+                .map(|place| format!(" ({place})"))
+                .unwrap_or_default();
+            let heading = format!("{}{place}", action.pool);
+            let _ = writeln!(out, "{}", paint(colour, Paint::Bold, &heading));
+            pool = Some(&action.pool);
+        }
+        out += &lines(plan, action, colour);
+    }
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    for blocked in &plan.blocked {
+        let label = paint(colour, Paint::Bad, "blocked:");
+        let _ = writeln!(
+            out,
+            "{label} {}: {}: {}",
+            blocked.pool, blocked.what, blocked.why
+        );
+    }
+    for unknown in &plan.unknown {
+        let label = if unknown.unknown.unreachable {
+            "unreachable:"
+        } else {
+            "unknown:"
+        };
+        let label = paint(colour, Paint::Bad, label);
+        let _ = writeln!(
+            out,
+            "{label} {}: {}; nothing of it is touched",
+            unknown.pool, unknown.unknown.cause
+        );
+        if let Some(help) = &unknown.unknown.help {
+            let _ = writeln!(out, "  {} {help}", paint(colour, Paint::Good, "help:"));
+        }
+    }
+    for warning in &plan.warnings {
+        let _ = writeln!(
+            out,
+            "{} {warning}",
+            paint(colour, Paint::Change, "warning:")
+        );
+    }
+    let last = if plan.is_empty() {
+        nothing(plan)
+    } else {
+        format!("Plan: {}.", totals(&plan.totals()))
+    };
+    let _ = writeln!(out, "{}", paint(colour, Paint::Bold, &last));
+    out
+}
+
+fn nothing(plan: &Plan) -> String {
+    let fleet = &plan.fleet;
+    if plan.unknown.is_empty() && plan.blocked.is_empty() {
+        format!("No changes: fleet {fleet} is as its file says.")
+    } else {
+        format!("No changes: nothing else of fleet {fleet} differs from its file.")
+    }
+}
+
+/// A model is one line, though it is registered and copied; a replacement is one, though the old worker is stopped.
+fn is_shown(action: &Action) -> bool {
+    !matches!(
+        action.kind,
+        ActionKind::Register { .. }
+            | ActionKind::Stop {
+                for_spawn: true,
+                ..
+            }
+    )
+}
+
+fn lines(plan: &Plan, action: &Action, colour: bool) -> String {
+    let (symbol, paint_as, kind, name, detail) = match &action.kind {
+        ActionKind::Install { from: None, to, .. } => (
+            "+",
+            Paint::Good,
+            "install",
+            format!("rbee {}", to.short()),
+            String::new(),
+        ),
+        ActionKind::Install {
+            from: Some(from),
+            to,
+            ..
+        } => (
+            "~",
+            Paint::Change,
+            "install",
+            format!("rbee {} → {}", from.short(), to.short()),
+            String::new(),
+        ),
+        ActionKind::Register { model, .. } => (
+            "+",
+            Paint::Good,
+            "register",
+            model.to_string(),
+            String::new(),
+        ),
+        ActionKind::Copy { model, files } => {
+            let bytes = units::bytes(files.iter().map(|file| file.size).sum());
+            let symbol = if matches!(action.reason, Reason::NotThere | Reason::Incomplete) {
+                "+"
+            } else {
+                "~"
+            };
+            let paint_as = if symbol == "+" {
+                Paint::Good
+            } else {
+                Paint::Change
+            };
+            (
+                symbol,
+                paint_as,
+                "model",
+                model.to_string(),
+                format!("{bytes} from {}", source(plan, action)),
+            )
+        }
+        ActionKind::Spawn { spec, replaces } => {
+            let name = spec
+                .address
+                .as_ref()
+                .map_or_else(|| spec.model.to_string(), ToString::to_string);
+            match replaces {
+                None => ("+", Paint::Good, "worker", name, String::new()),
+                Some(Order::StartFirst) => (
+                    "+/-",
+                    Paint::Change,
+                    "worker",
+                    name,
+                    "the new one is ready before the old one stops".into(),
+                ),
+                Some(Order::StopFirst) => (
+                    "-/+",
+                    Paint::Change,
+                    "worker",
+                    name,
+                    "the old one stops before the new one starts".into(),
+                ),
+            }
+        }
+        ActionKind::Stop {
+            worker, address, ..
+        } => {
+            let name = address
+                .as_ref()
+                .map_or_else(|| worker.to_string(), ToString::to_string);
+            ("-", Paint::Bad, "worker", name, String::new())
+        }
+        ActionKind::Unregister { model, bytes } => (
+            "-",
+            Paint::Bad,
+            "model",
+            model.to_string(),
+            format!("frees {}", units::bytes(*bytes)),
+        ),
+    };
+    let symbol = paint(colour, paint_as, &format!("{symbol:>5}"));
+    let detail = if detail.is_empty() {
+        String::new()
+    } else {
+        format!("{detail}: ")
+    };
+    let why = paint(colour, Paint::Dim, &format!("({detail}{})", action.reason));
+    let mut out = format!("{symbol} {kind:7}  {name}  {why}\n");
+    for (field, change) in fields(action) {
+        let _ = writeln!(out, "          {field}: {change}");
+    }
+    out
+}
+
+/// The fields of a new worker, or those that change.
+fn fields(action: &Action) -> Vec<(String, String)> {
+    let ActionKind::Spawn { spec, replaces } = &action.kind else {
+        return Vec::new();
+    };
+    if let Reason::Changed { fields } = &action.reason {
+        let change = |field: &reconciler::reason::FieldChange| {
+            (
+                field.field.clone(),
+                format!("{} → {}", field.from, field.to),
+            )
+        };
+        return fields.iter().map(change).collect();
+    }
+    if replaces.is_some() {
+        return Vec::new();
+    }
+    let mut fields = vec![
+        ("model".to_owned(), spec.model.to_string()),
+        ("slots".to_owned(), spec.slots.to_string()),
+    ];
+    fields.extend(
+        spec.context
+            .map(|context| ("context".to_owned(), context.to_string())),
+    );
+    fields.extend(
+        spec.advertise
+            .map(|address| ("advertise".to_owned(), address.to_string())),
+    );
+    fields
+}
+
+/// Where the plan brings a model from.
+fn source(plan: &Plan, copy: &Action) -> String {
+    let registered = copy
+        .needs
+        .iter()
+        .find_map(|id| match &plan.action(*id)?.kind {
+            ActionKind::Register { source, .. } => Some(source.to_string()),
+            _ => None,
+        });
+    registered.unwrap_or_default()
+}
+
+/// `1 to install, 2 to copy (2.1 MB), 3 to spawn`; what is zero is left out.
+pub fn totals(totals: &Totals) -> String {
+    let copied = format!("copy ({})", units::bytes(totals.copy_bytes));
+    let parts = [
+        (totals.install, "install"),
+        (totals.copy, copied.as_str()),
+        (totals.spawn, "spawn"),
+        (totals.replace, "replace"),
+        (totals.stop, "stop"),
+        (totals.remove, "remove"),
+    ];
+    let parts: Vec<String> = parts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} to {what}"))
+        .collect();
+    parts.join(", ")
+}

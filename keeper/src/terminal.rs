@@ -1,0 +1,133 @@
+//! Where output goes and whether it may have colour.
+
+use std::io::{IsTerminal, Write, stderr, stdin, stdout};
+
+use crate::failure::Failure;
+
+/// The colours, one for each meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paint {
+    /// Something comes, or is well.
+    Good,
+    /// Something changes, or wants attention.
+    Change,
+    /// Something goes, or failed.
+    Bad,
+    Bold,
+    Dim,
+}
+
+/// The three standard streams and what the operator asked of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Terminal {
+    pub colour_out: bool,
+    pub colour_err: bool,
+    /// stderr is a terminal, so progress may be drawn.
+    pub draws: bool,
+    /// stdin and stderr are, so a question can be asked.
+    pub asks: bool,
+    /// Only data and errors.
+    pub quiet: bool,
+}
+
+impl Terminal {
+    /// Colour is off with `--no-color`, `NO_COLOR`, `CLICOLOR=0`, `TERM=dumb` or off a terminal.
+    pub fn new(no_color: bool, quiet: bool) -> Self {
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let is = |name: &str, value: &str| set(name).is_some_and(|found| found == value);
+        let wanted =
+            !no_color && set("NO_COLOR").is_none() && !is("CLICOLOR", "0") && !is("TERM", "dumb");
+        let forced = !no_color && set("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+        Self {
+            colour_out: forced || wanted && stdout().is_terminal(),
+            colour_err: forced || wanted && stderr().is_terminal(),
+            draws: stderr().is_terminal() && !is("TERM", "dumb"),
+            asks: stdin().is_terminal() && stderr().is_terminal(),
+            quiet,
+        }
+    }
+
+    /// Writes data to stdout. A reader that is gone is no error.
+    pub fn data(&self, text: &str) {
+        let mut out = stdout().lock();
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+
+    /// Writes for people to stderr, unless they asked for quiet.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            self.err(text);
+        }
+    }
+
+    fn err(&self, text: &str) {
+        let _ = stderr().lock().write_all(text.as_bytes());
+    }
+
+    /// Writes `error:` what, `-->` where and `help:` what to do to stderr.
+    pub fn failure(&self, failure: &Failure) {
+        match failure {
+            Failure::Problems {
+                file,
+                text,
+                problems,
+            } => {
+                let file = file.display().to_string();
+                let rendered: Vec<String> = problems
+                    .iter()
+                    .map(|problem| self.label(&problem.render(&file, text)))
+                    .collect();
+                self.err(&rendered.join("\n"));
+                if problems.len() > 1 {
+                    let count = problems.len();
+                    self.err(&format!(
+                        "\n{} {file} has {count} problems\n",
+                        self.bad("error:")
+                    ));
+                }
+            }
+            Failure::Other { what, at, help, .. } => {
+                let mut text = format!("error: {what}\n");
+                if let Some(at) = at {
+                    text += &format!("  --> {at}\n");
+                }
+                if let Some(help) = help {
+                    text += &format!("help: {help}\n");
+                }
+                self.err(&self.label(&text));
+            }
+        }
+    }
+
+    /// Colours the labels at the start of lines.
+    fn label(&self, text: &str) -> String {
+        let line = |line: &str| match line.split_once(": ") {
+            Some(("error", rest)) => format!("{} {rest}\n", self.bad("error:")),
+            Some(("help", rest)) => {
+                format!("{} {rest}\n", paint(self.colour_err, Paint::Good, "help:"))
+            }
+            _ => format!("{line}\n"),
+        };
+        text.lines().map(line).collect()
+    }
+
+    fn bad(&self, text: &str) -> String {
+        paint(self.colour_err, Paint::Bad, text)
+    }
+}
+
+/// The text in a colour, or as it is.
+pub fn paint(on: bool, paint: Paint, text: &str) -> String {
+    let code = match paint {
+        Paint::Good => "32",
+        Paint::Change => "33",
+        Paint::Bad => "31",
+        Paint::Bold => "1",
+        Paint::Dim => "2",
+    };
+    if on {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
+}

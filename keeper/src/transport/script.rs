@@ -1,0 +1,38 @@
+//! The scripts that run on pools.
+
+const START: &str = concat!(include_str!("home.sh"), include_str!("start.sh"));
+const INSTALL: &str = concat!(include_str!("home.sh"), include_str!("install.sh"));
+
+/// Starts the line in which [`start`] says what the machine is.
+pub const POOL: &str = "rbee-pool ";
+/// Starts the line in which [`install`] says how it went.
+pub const INSTALLED: &str = "rbee-install ";
+
+/// Describes the machine in one line and becomes its hive, where one is installed.
+pub fn start() -> String {
+    one_line(START)
+}
+
+/// Installs the bundle that comes on stdin.
+pub fn install() -> String {
+    one_line(INSTALL)
+}
+
+/// csh cannot read a quoted word of several lines, so a script is sent as one.
+fn one_line(script: &str) -> String {
+    let lines = script.lines().map(str::trim);
+    let code: Vec<&str> = lines.filter(|line| !line.starts_with('#')).collect();
+    code.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_crosses_every_login_shell_as_one_quoted_word() {
+        for script in [start(), install()] {
+            assert!(!script.contains(['\'', '!', '\\', '\n']), "{script}");
+        }
+    }
+}

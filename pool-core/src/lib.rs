@@ -1,0 +1,40 @@
+//! The words that every part of rbee shares.
+//!
+//! # Layout
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`name`], [`device`], [`address`], [`digest`], [`path`] | names that cannot be wrong |
+//! | [`source`], [`model`] | where a model comes from, what it is made of, the catalog of a pool |
+//! | [`worker`] | what a worker should be ([`worker::WorkerSpec`]) and what one is ([`worker::WorkerRecord`]) |
+//! | [`launch`] | the command line of `llm-worker-rbee`, written by the hive and read by the worker |
+//! | [`observation`] | what a pool says of itself |
+//! | [`rpc`] | the protocol between `rbee` and `rbee-hive` |
+//! | [`serving`] | the HTTP contract of the worker |
+//! | [`units`] | bytes and counts for people |
+//!
+//! Nothing here reads a clock, a file or a socket: the crate holds values, their checks and their
+//! text forms, so both sides of every contract are written once.
+
+pub mod address;
+pub mod device;
+pub mod digest;
+pub mod launch;
+pub mod model;
+pub mod name;
+pub mod observation;
+pub mod path;
+pub mod rpc;
+pub mod serving;
+pub mod source;
+pub mod units;
+pub mod worker;
+
+/// Version of this build with its git revision, for `--version`.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("RBEE_REVISION"), ")");
+
+/// First port a worker may listen on; the next free one is taken.
+pub const FIRST_WORKER_PORT: u16 = 8001;
+
+/// Port of the orchestrator; no worker listens there.
+pub const ORCHESTRATOR_PORT: u16 = 8080;

@@ -1,0 +1,269 @@
+//! What a model is made of, and the catalog of the models that one pool knows.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::device::Backend;
+use crate::digest::{Hasher, Sha256};
+use crate::name::{FleetName, ModelId};
+use crate::path::FilePath;
+
+/// One file of a model: its content is known before it travels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelFile {
+    pub path: FilePath,
+    /// Bytes.
+    pub size: u64,
+    pub sha256: Sha256,
+}
+
+/// The files of a model, sorted by path, and what its `config.json` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub files: Vec<ModelFile>,
+    #[serde(flatten)]
+    pub facts: ModelFacts,
+}
+
+impl Manifest {
+    pub fn new(mut files: Vec<ModelFile>, facts: ModelFacts) -> Self {
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Self { files, facts }
+    }
+
+    /// Identity of the model: SHA-256 over the lines `<sha256>  <path>\n` in the order of paths.
+    pub fn digest(&self) -> Sha256 {
+        let mut hasher = Hasher::default();
+        for file in &self.files {
+            hasher.update(format!("{}  {}\n", file.sha256, file.path));
+        }
+        hasher.finish()
+    }
+
+    /// Bytes of all files.
+    pub fn size(&self) -> u64 {
+        self.files.iter().map(|file| file.size).sum()
+    }
+}
+
+/// What the model's own files say about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelFacts {
+    pub format: Format,
+    /// `model_type` of config.json, such as `llama`.
+    pub architecture: String,
+    /// Most tokens of prompt and answer together.
+    pub context_length: u32,
+    pub vocab_size: u32,
+    /// The kind of the stored weights where they are quantised, such as `q8_0`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<String>,
+}
+
+/// How the weights are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    Safetensors,
+    Gguf,
+}
+
+/// Why files do not make a model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAModel {
+    #[error("there is no {0}")]
+    Missing(&'static str),
+    #[error("its only weights are pickles ({0}), which can run code when they are read")]
+    Pickle(String),
+    #[error("config.json is not what a model has: {0}")]
+    Config(String),
+}
+
+impl ModelFacts {
+    /// Reads them from the text of `config.json` (Hugging Face layout).
+    pub fn from_config(text: &str) -> Result<Self, NotAModel> {
+        #[derive(Deserialize)]
+        struct Config {
+            model_type: String,
+            max_position_embeddings: u32,
+            vocab_size: u32,
+        }
+        let config: Config =
+            serde_json::from_str(text).map_err(|error| NotAModel::Config(error.to_string()))?;
+        Ok(Self {
+            format: Format::Safetensors,
+            architecture: config.model_type,
+            context_length: config.max_position_embeddings,
+            vocab_size: config.vocab_size,
+            quantization: None,
+        })
+    }
+}
+
+/// Of the files in a model's top folder, those that a worker needs.
+///
+/// Weights are `*.safetensors`; everything else that a worker reads is small and has a fixed name.
+pub fn needed_files(paths: &[FilePath]) -> Result<Vec<FilePath>, NotAModel> {
+    const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
+    const OPTIONAL: [&str; 5] = [
+        "tokenizer_config.json",
+        "generation_config.json",
+        "special_tokens_map.json",
+        "chat_template.jinja",
+        "model.safetensors.index.json",
+    ];
+    let has = |name: &str| paths.iter().any(|path| path.as_str() == name);
+    let ends = |path: &FilePath, end: &str| path.as_str().ends_with(end);
+    if let Some(name) = REQUIRED.into_iter().find(|name| !has(name)) {
+        return Err(NotAModel::Missing(name));
+    }
+    if !paths.iter().any(|path| ends(path, ".safetensors")) {
+        let pickle = paths
+            .iter()
+            .find(|path| ends(path, ".bin") || ends(path, ".pt"));
+        return Err(match pickle {
+            Some(path) => NotAModel::Pickle(path.to_string()),
+            None => NotAModel::Missing("*.safetensors"),
+        });
+    }
+    let needed = |path: &&FilePath| {
+        let name = path.as_str();
+        !name.contains('/')
+            && (ends(path, ".safetensors") || REQUIRED.contains(&name) || OPTIONAL.contains(&name))
+    };
+    Ok(paths.iter().filter(needed).cloned().collect())
+}
+
+/// `catalog.json` of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Catalog {
+    pub version: u32,
+    pub models: BTreeMap<ModelId, CatalogEntry>,
+}
+
+impl Catalog {
+    /// The version that this build reads and writes.
+    pub const VERSION: u32 = 1;
+}
+
+impl Default for Catalog {
+    fn default() -> Self {
+        Self {
+            version: Self::VERSION,
+            models: BTreeMap::new(),
+        }
+    }
+}
+
+/// One model that a pool knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogEntry {
+    pub id: ModelId,
+    /// What people call it: the repository or the folder.
+    pub name: String,
+    /// The fleet that registered it; none when a person did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetName>,
+    pub source: Origin,
+    /// The folder on the pool with the model's files in Hugging Face layout.
+    pub path: String,
+    pub digest: Sha256,
+    pub size_bytes: u64,
+    pub files: Vec<CatalogFile>,
+    /// All files are there and their digests were checked.
+    pub downloaded: bool,
+    /// The backends that can run it.
+    pub backends: Vec<Backend>,
+    #[serde(flatten)]
+    pub facts: ModelFacts,
+}
+
+/// Where a catalogued model came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// `ORG/REPO` of the hub, or the folder as it was given.
+    pub repo: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// The files that were asked for by name; empty for all that a worker needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FilePath>,
+}
+
+/// One file of a catalogued model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogFile {
+    #[serde(flatten)]
+    pub file: ModelFile,
+    /// When its content was last hashed on this pool and found right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Timestamp>,
+}
+
+impl CatalogEntry {
+    pub fn manifest(&self) -> Manifest {
+        let files = self.files.iter().map(|file| file.file.clone()).collect();
+        Manifest::new(files, self.facts.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(names: &[&str]) -> Vec<FilePath> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn only_what_a_worker_reads_is_needed() {
+        let all = paths(&[
+            "README.md",
+            "config.json",
+            "model.safetensors",
+            "onnx/model.safetensors",
+            "pytorch_model.bin",
+            "tokenizer.json",
+        ]);
+        let needed = needed_files(&all).unwrap();
+        assert_eq!(
+            needed,
+            paths(&["config.json", "model.safetensors", "tokenizer.json"])
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let missing = |names: &[&str]| needed_files(&paths(names)).unwrap_err().to_string();
+        assert_eq!(
+            missing(&["config.json", "model.safetensors"]),
+            "there is no tokenizer.json"
+        );
+        assert_eq!(
+            missing(&["config.json", "tokenizer.json"]),
+            "there is no *.safetensors"
+        );
+        assert!(
+            missing(&["config.json", "tokenizer.json", "pytorch_model.bin"]).contains("pickles")
+        );
+    }
+
+    #[test]
+    fn the_digest_depends_on_content_and_path_and_not_on_order() {
+        let facts = ModelFacts::from_config(
+            r#"{"model_type":"llama","max_position_embeddings":512,"vocab_size":300}"#,
+        )
+        .unwrap();
+        let file = |path: &str, text: &str| ModelFile {
+            path: path.parse().unwrap(),
+            size: text.len() as u64,
+            sha256: Sha256::of(text),
+        };
+        let digest = |files: Vec<ModelFile>| Manifest::new(files, facts.clone()).digest();
+        let one = digest(vec![file("a", "1"), file("b", "2")]);
+        assert_eq!(one, digest(vec![file("b", "2"), file("a", "1")]));
+        assert_ne!(one, digest(vec![file("a", "2"), file("b", "1")]));
+    }
+}

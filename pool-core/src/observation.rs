@@ -1,0 +1,107 @@
+//! What a pool says of itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::Device;
+use crate::digest::Sha256;
+use crate::model::CatalogEntry;
+use crate::path::FilePath;
+use crate::worker::{WorkerRecord, WorkerState};
+
+/// A pool's answer to `observe`: facts, no judgement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolObservation {
+    pub hostname: String,
+    pub platform: Platform,
+    /// Where the pool keeps its state.
+    pub home: String,
+    /// The installed binaries that this hive belongs to; none when it runs from elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Sha256>,
+    pub hive_version: String,
+    pub disk_free_bytes: u64,
+    pub memory: Memory,
+    pub devices: Vec<DeviceInfo>,
+    pub models: Vec<ObservedModel>,
+    pub workers: Vec<ObservedWorker>,
+}
+
+/// Operating system and processor, as `uname` names them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Platform {
+    /// `uname -s`, such as `Linux` or `Darwin`.
+    pub os: String,
+    /// `uname -m`, such as `x86_64` or `arm64`.
+    pub arch: String,
+}
+
+impl Platform {
+    /// The Rust target triple whose binaries run there; none for a platform that rbee is not built for.
+    pub fn target(&self) -> Option<&'static str> {
+        match (self.os.as_str(), self.arch.as_str()) {
+            ("Linux", "x86_64") => Some("x86_64-unknown-linux-gnu"),
+            ("Linux", "aarch64" | "arm64") => Some("aarch64-unknown-linux-gnu"),
+            ("Darwin", "arm64") => Some("aarch64-apple-darwin"),
+            ("Darwin", "x86_64") => Some("x86_64-apple-darwin"),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.os, self.arch)
+    }
+}
+
+/// Memory in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    pub total: u64,
+    /// What a program started now could take.
+    pub available: u64,
+}
+
+/// A device that the pool has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceInfo {
+    pub device: Device,
+    /// Such as the processor's name.
+    pub name: String,
+    pub memory: Memory,
+}
+
+/// A catalogued model and which of its files are not as the catalog says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedModel {
+    #[serde(flatten)]
+    pub entry: CatalogEntry,
+    /// Files that are missing or have another size than they should.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<FilePath>,
+}
+
+impl ObservedModel {
+    /// All files were checked when they came and are still there.
+    pub fn is_whole(&self) -> bool {
+        self.entry.downloaded && self.damaged.is_empty()
+    }
+}
+
+/// A recorded worker and whether its process lives and answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedWorker {
+    #[serde(flatten)]
+    pub record: WorkerRecord,
+    /// A process with the recorded identity exists.
+    pub alive: bool,
+    /// `/ready` answered 200 just now.
+    pub answers: bool,
+}
+
+impl ObservedWorker {
+    /// It answered a real request once, lives, and would serve one now.
+    pub fn is_serving(&self) -> bool {
+        self.alive && self.answers && self.record.state == WorkerState::Ready
+    }
+}

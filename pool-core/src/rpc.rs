@@ -1,0 +1,168 @@
+//! The protocol between `rbee` and `rbee-hive rpc`.
+//!
+//! The hive first writes one line, [`GREETING`] followed by a [`Hello`] as JSON. A login shell may
+//! print anything before it; the operator's side skips lines up to the greeting. From there both
+//! sides speak lines of JSON: [`Call`] on the hive's stdin, [`Reply`] on its stdout. Calls run at
+//! the same time; each is answered by any number of progress events and exactly one of `done` or
+//! `error`, under its `id`. The hive ends when its stdin closes; what it had begun is left in a
+//! state that a later run takes up. A line that is no call is answered by an error under its `id`,
+//! or under 0 where it has none.
+//!
+//! The one exception to lines is [`Request::Upload`]: the operator's side writes nothing more until
+//! it is answered. After [`Event::Send`] exactly `size - offset` raw bytes follow, after an error
+//! none. Should the hive refuse the content half-way, it says so at once, and still takes all of
+//! these bytes, so that the next call is found behind them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Sha256;
+use crate::model::{CatalogEntry, ModelFile};
+use crate::name::{FleetName, ModelId, WorkerId};
+use crate::observation::PoolObservation;
+use crate::worker::{WorkerRecord, WorkerSpec};
+
+/// Version of this protocol; both sides must speak the same.
+pub const PROTOCOL: u32 = 1;
+
+/// Starts the hive's first line.
+pub const GREETING: &str = "rbee-hive-rpc ";
+
+/// What the hive says first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    pub protocol: u32,
+    pub version: String,
+}
+
+/// A numbered request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    pub id: u64,
+    #[serde(flatten)]
+    pub request: Request,
+}
+
+/// What a hive can be asked. Each mutation takes the pool's lock while it writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "method", content = "params", rename_all = "snake_case")]
+pub enum Request {
+    /// What the pool is and has. Changes nothing.
+    Observe,
+    /// Enter a model, not yet downloaded, into the catalog, or replace the entry of the same owner.
+    /// Done: [`Outcome::Missing`], the files whose content the pool does not have.
+    Register { entry: Box<CatalogEntry> },
+    /// Store the content of one file. Answered by [`Event::Send`], then raw bytes follow.
+    Upload { sha256: Sha256, size: u64 },
+    /// All content is there: check it, lay out the model's folder, mark it downloaded.
+    Publish { model: ModelId },
+    /// Take a model out of the catalog, and its content away where nothing else uses it.
+    Unregister {
+        model: ModelId,
+        owner: Option<FleetName>,
+    },
+    /// Start a worker and wait until it answered a real request. Where a live worker with the same
+    /// address and spec is there already, wait for that one.
+    Spawn { spec: Box<WorkerSpec> },
+    /// Stop a worker that belongs to `owner` and forget it: SIGTERM, the deadline, SIGKILL.
+    Stop {
+        worker: WorkerId,
+        owner: Option<FleetName>,
+        deadline_s: u32,
+    },
+    /// Run `rbee-hive` with these arguments. Done: [`Outcome::Exit`].
+    Command { argv: Vec<String> },
+}
+
+/// An event under the id of its call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    pub id: u64,
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What a hive answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", content = "data", rename_all = "snake_case")]
+pub enum Event {
+    /// Where the work is.
+    Progress(Progress),
+    /// Send the content from this offset on; before it, the pool has it already.
+    Send {
+        offset: u64,
+    },
+    /// A line that [`Request::Command`] printed, without its line end.
+    Output {
+        stream: Stream,
+        line: String,
+    },
+    Done(Box<Outcome>),
+    Error(HiveError),
+}
+
+/// How far a call is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    pub message: String,
+    /// 0–100, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u8>,
+}
+
+/// Where a line was printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// The result of a call that was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", content = "value", rename_all = "snake_case")]
+pub enum Outcome {
+    Observed(PoolObservation),
+    Missing(Vec<ModelFile>),
+    Stored,
+    Published(CatalogEntry),
+    Unregistered,
+    Spawned(WorkerRecord),
+    Stopped(WorkerRecord),
+    Exit(i32),
+}
+
+/// A refused or failed call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct HiveError {
+    pub code: ErrorCode,
+    /// What was wrong and where.
+    pub message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+/// The kinds of failure that the operator's side tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The request makes no sense to this hive.
+    BadRequest,
+    /// What the request names is not there.
+    NotFound,
+    /// It belongs to another fleet, or to a person.
+    NotOwned,
+    /// A running worker uses it.
+    InUse,
+    /// A file of the pool does not parse; it was left as it is.
+    Corrupt,
+    /// The disk is full.
+    DiskFull,
+    /// Content is not what it was said to be.
+    WrongContent,
+    /// The worker did not become ready.
+    WorkerFailed,
+    /// Anything else that the system refused.
+    Io,
+}

@@ -1,0 +1,34 @@
+//! The HTTP contract of the worker: what is asked, what is answered, how a stream is written and read.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`request`](self) | [`ExecuteRequest`], [`CancelRequest`], and the check that finds every [`Violation`] at once |
+//! | [`event`](self) | [`StreamEvent`], what a stream says |
+//! | [`sse`](self) | [`Frame`] and [`SseParser`]: server-sent events as text, and back from bytes in any pieces |
+//! | [`check`](self) | [`StreamCheck`]: whether a stream is whole |
+//! | [`status`](self) | [`Health`] and [`Ready`] |
+//! | [`error`](self) | [`ErrorBody`], the one shape of every refusal |
+
+mod check;
+mod error;
+mod event;
+mod fields;
+mod request;
+mod sse;
+mod status;
+
+pub use check::{Answer, StreamCheck, StreamFault};
+pub use error::{ErrorBody, ErrorCode, ErrorDetails};
+pub use event::{End, Failure, FailureCode, StopReason, StreamEvent};
+pub use request::{CancelRequest, ExecuteRequest, Input, Message, Sampling, Violation, Violations};
+pub use sse::{Frame, KEEP_ALIVE, SseParser};
+pub use status::{Health, MemoryUse, Phase, Ready, Slots};
+
+/// The header that names one request through every part of the fleet.
+pub const CORRELATION_HEADER: &str = "x-correlation-id";
+
+/// Whether a text can be a correlation id: 1–64 letters, digits and `-`.
+pub fn is_correlation_id(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
+}

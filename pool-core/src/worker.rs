@@ -1,0 +1,115 @@
+//! What a worker should be, and what one is.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::address::WorkerAddress;
+use crate::device::Device;
+use crate::digest::Sha256;
+use crate::name::{FleetName, ModelId, WorkerId};
+
+/// Everything that decides what one worker process is. Two workers with equal specs are alike.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerSpec {
+    /// Where it stands in its fleet; none when a person spawned it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<WorkerAddress>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetName>,
+    pub model: ModelId,
+    pub model_digest: Sha256,
+    pub device: Device,
+    /// Requests served at the same time.
+    pub slots: u32,
+    /// Most tokens of prompt and answer together; the model's own limit when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<u32>,
+    /// The address to listen on; loopback when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<IpAddr>,
+}
+
+impl WorkerSpec {
+    /// SHA-256 of the spec as JSON: differs when any field does.
+    pub fn hash(&self) -> Sha256 {
+        Sha256::of(serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    pub fn listen_ip(&self) -> IpAddr {
+        self.advertise.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+}
+
+/// `workers/<id>.json` of a pool: one worker process, from the moment before it is started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRecord {
+    pub version: u32,
+    pub id: WorkerId,
+    pub spec_hash: Sha256,
+    #[serde(flatten)]
+    pub spec: WorkerSpec,
+    pub listen: SocketAddr,
+    /// The process, once it is started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessIdentity>,
+    pub started_at: Timestamp,
+    pub state: WorkerState,
+    /// Its log file on the pool.
+    pub log: String,
+    /// The program that was started, by absolute path: an upgrade leaves it in place.
+    pub program: String,
+    /// Why it failed, when it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+impl WorkerRecord {
+    /// The version that this build reads and writes.
+    pub const VERSION: u32 = 1;
+}
+
+/// A process that cannot be mistaken for a later one with the same pid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessIdentity {
+    pub pid: u32,
+    /// Start time in the kernel's own unit (clock ticks since boot on Linux, microseconds on macOS).
+    pub pid_started_at: u64,
+    /// Names one boot of the machine.
+    pub boot_id: String,
+}
+
+/// Where a worker is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerState {
+    /// Started; no request has been answered yet.
+    Starting,
+    /// It answered a real request.
+    Ready,
+    /// Told to stop; finishing what runs.
+    Draining,
+    /// It ended by itself, or never became ready.
+    Failed,
+    /// It was stopped.
+    Stopped,
+}
+
+impl WorkerState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl std::fmt::Display for WorkerState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}

@@ -1,0 +1,450 @@
+//! Desired against observed: what differs, pool by pool, and why.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pool_core::address::WorkerAddress;
+use pool_core::device::Device;
+use pool_core::digest::Sha256;
+use pool_core::model::{Manifest, ModelFile};
+use pool_core::name::{FleetName, ModelId, PoolName, WorkerId};
+use pool_core::observation::{ObservedModel, ObservedWorker, Platform, PoolObservation};
+use pool_core::source::Source;
+use pool_core::worker::{WorkerSpec, WorkerState};
+
+use crate::desired::{Desired, DesiredModel, DesiredPool, Purpose};
+use crate::observed::{Bare, Observed, PoolState, Unknown};
+use crate::reason::{FieldChange, Reason};
+
+/// All differences of a fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drift {
+    pub fleet: FleetName,
+    pub pools: BTreeMap<PoolName, PoolDrift>,
+}
+
+/// How one pool differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PoolDrift {
+    Unknown(Unknown),
+    Known(KnownDrift),
+}
+
+/// The differences of a pool that answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KnownDrift {
+    pub binaries: Option<Binaries>,
+    /// A hive is there that does not run, so what the pool runs is not known.
+    pub unseen: Option<String>,
+    pub models: BTreeMap<ModelId, ModelDrift>,
+    pub workers: BTreeMap<WorkerAddress, WorkerDrift>,
+    pub extra_workers: Vec<(ObservedWorker, Reason)>,
+    pub extra_models: Vec<(ObservedModel, Reason)>,
+    /// All live workers and their models, whoever owns them.
+    pub running: Vec<(WorkerId, ModelId)>,
+    /// Memory that a new worker could take, by device.
+    pub available: BTreeMap<Device, u64>,
+}
+
+/// The pool's programs are not the ones that this rbee brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Binaries {
+    Install {
+        target: String,
+        from: Option<Sha256>,
+        to: Sha256,
+        reason: Reason,
+    },
+    /// There is nothing that runs on such a machine.
+    NoBuild { why: String },
+}
+
+/// A model is not on the pool as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelDrift {
+    Bring {
+        source: Source,
+        manifest: Manifest,
+        missing: Vec<ModelFile>,
+        reason: Reason,
+    },
+    Blocked {
+        why: String,
+    },
+}
+
+/// A worker is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkerDrift {
+    Spawn {
+        spec: Box<WorkerSpec>,
+        /// Bytes of the weights that it will load.
+        weights: u64,
+        /// The processes at its address that must go.
+        old: Vec<OldWorker>,
+        reason: Reason,
+    },
+    Blocked {
+        why: String,
+    },
+}
+
+/// A process that a new one takes the place of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OldWorker {
+    pub id: WorkerId,
+    /// It answers requests now: stopping it is felt.
+    pub serving: bool,
+}
+
+/// Compares. Total: whatever cannot be done or known is part of the result.
+pub fn diff(desired: &Desired, observed: &Observed) -> Drift {
+    let pools = desired.pools.iter().map(|(name, pool)| {
+        let drift = match observed.pools.get(name) {
+            None => PoolDrift::Unknown(Unknown {
+                unreachable: true,
+                cause: "it was not asked".into(),
+                help: None,
+            }),
+            Some(PoolState::Unknown(unknown)) => PoolDrift::Unknown(unknown.clone()),
+            Some(PoolState::Bare(bare)) => PoolDrift::Known(diff_bare(desired, pool, bare)),
+            Some(PoolState::Known(seen)) => PoolDrift::Known(diff_known(desired, pool, seen)),
+        };
+        (name.clone(), drift)
+    });
+    Drift {
+        fleet: desired.fleet.clone(),
+        pools: pools.collect(),
+    }
+}
+
+fn diff_bare(desired: &Desired, pool: &DesiredPool, bare: &Bare) -> KnownDrift {
+    let nothing = Seen::default();
+    let mut drift = diff_contents(desired, pool, &nothing);
+    if pool.workers.is_empty() {
+        return drift;
+    }
+    drift.binaries = Some(match build_for(desired, &bare.platform) {
+        Ok((target, to)) => Binaries::Install {
+            target,
+            from: bare.installed,
+            to,
+            reason: match &bare.broken {
+                Some(cause) => Reason::HiveBroken {
+                    cause: cause.clone(),
+                },
+                None => Reason::NotInstalled,
+            },
+        },
+        Err(why) => Binaries::NoBuild { why },
+    });
+    drift.unseen.clone_from(&bare.broken);
+    drift
+}
+
+fn diff_known(desired: &Desired, pool: &DesiredPool, seen: &PoolObservation) -> KnownDrift {
+    let mut drift = diff_contents(
+        desired,
+        pool,
+        &Seen {
+            models: &seen.models,
+            workers: &seen.workers,
+        },
+    );
+    drift.available = seen
+        .devices
+        .iter()
+        .map(|info| (info.device, info.memory.available))
+        .collect();
+    for (address, worker) in &mut drift.workers {
+        if !drift.available.contains_key(&address.device) {
+            let has: Vec<String> = drift.available.keys().map(Device::to_string).collect();
+            let why = format!(
+                "there is no device {}: it has {}",
+                address.device,
+                has.join(", ")
+            );
+            *worker = WorkerDrift::Blocked { why };
+        }
+    }
+    let blocked = |address| {
+        matches!(
+            drift.workers.get(address),
+            Some(WorkerDrift::Blocked { .. })
+        )
+    };
+    let wanted = |id: &ModelId| {
+        let mut users = pool
+            .workers
+            .iter()
+            .filter(|(_, worker)| worker.model == *id);
+        users.any(|(address, _)| !blocked(address))
+    };
+    drift
+        .models
+        .retain(|id, model| matches!(model, ModelDrift::Blocked { .. }) || wanted(id));
+    if let Ok((target, to)) = build_for(desired, &seen.platform)
+        && seen.build != Some(to)
+    {
+        let reason = if seen.build.is_some() {
+            Reason::OtherBuild
+        } else {
+            Reason::NotInstalled
+        };
+        let from = seen.build;
+        drift.binaries = Some(Binaries::Install {
+            target,
+            from,
+            to,
+            reason,
+        });
+    }
+    drift
+}
+
+/// The build for a platform, with its target triple, or why there is none.
+fn build_for(desired: &Desired, platform: &Platform) -> Result<(String, Sha256), String> {
+    let none = || format!("there are no binaries for {platform}");
+    let target = platform.target().ok_or_else(none)?;
+    let build = desired.builds.get(target).ok_or_else(none)?;
+    Ok((target.to_owned(), build.clone()?))
+}
+
+/// The part of an observation that models and workers are compared with.
+#[derive(Default)]
+struct Seen<'a> {
+    models: &'a [ObservedModel],
+    workers: &'a [ObservedWorker],
+}
+
+fn diff_contents(desired: &Desired, pool: &DesiredPool, seen: &Seen) -> KnownDrift {
+    let gone = match desired.purpose {
+        Purpose::Apply => Reason::NotDeclared,
+        Purpose::Destroy => Reason::Destroyed,
+    };
+    let here: BTreeSet<Sha256> = seen
+        .models
+        .iter()
+        .flat_map(|model| {
+            let whole = |path| model.entry.downloaded && !model.damaged.contains(path);
+            let files = model.entry.files.iter().map(|file| &file.file);
+            files
+                .filter(move |file| whole(&file.path))
+                .map(|file| file.sha256)
+        })
+        .collect();
+    let live = seen
+        .workers
+        .iter()
+        .filter(|worker| worker.alive)
+        .map(|worker| &worker.record);
+    let mut drift = KnownDrift {
+        running: live
+            .map(|record| (record.id.clone(), record.spec.model.clone()))
+            .collect(),
+        ..KnownDrift::default()
+    };
+    for (id, model) in &pool.models {
+        let current = seen.models.iter().find(|seen| seen.entry.id == *id);
+        if let Some(difference) = diff_model(&desired.fleet, model, current, &here) {
+            drift.models.insert(id.clone(), difference);
+        }
+    }
+    let owned = |owner: &Option<FleetName>| owner.as_ref() == Some(&desired.fleet);
+    for model in seen.models {
+        if owned(&model.entry.fleet) && !pool.models.contains_key(&model.entry.id) {
+            drift.extra_models.push((model.clone(), gone.clone()));
+        }
+    }
+    let workers: Vec<&ObservedWorker> = seen
+        .workers
+        .iter()
+        .filter(|worker| owned(&worker.record.spec.fleet))
+        .collect();
+    for (address, worker) in &pool.workers {
+        let content = pool.models.get(&worker.model).map(|model| &model.content);
+        let at_address =
+            |seen: &&&ObservedWorker| seen.record.spec.address.as_ref() == Some(address);
+        let current: Vec<&ObservedWorker> = workers.iter().filter(at_address).copied().collect();
+        let Some(Ok(manifest)) = content else {
+            let why = format!("the files of model {} are not known", worker.model);
+            if !current.iter().any(|worker| worker.is_serving()) {
+                drift
+                    .workers
+                    .insert(address.clone(), WorkerDrift::Blocked { why });
+            }
+            continue;
+        };
+        let spec = worker.spec(&desired.fleet, address, manifest.digest());
+        diff_worker(&mut drift, address, spec, manifest.size(), &current);
+    }
+    for worker in workers {
+        let declared = worker
+            .record
+            .spec
+            .address
+            .as_ref()
+            .is_some_and(|address| pool.workers.contains_key(address));
+        if !declared {
+            drift.extra_workers.push((worker.clone(), gone.clone()));
+        }
+    }
+    drift
+}
+
+fn diff_model(
+    fleet: &FleetName,
+    model: &DesiredModel,
+    current: Option<&ObservedModel>,
+    here: &BTreeSet<Sha256>,
+) -> Option<ModelDrift> {
+    let manifest = match &model.content {
+        Ok(manifest) => manifest,
+        Err(why) => return Some(ModelDrift::Blocked { why: why.clone() }),
+    };
+    let reason = match current {
+        None => Reason::NotThere,
+        Some(current) => {
+            let same = current.entry.digest == manifest.digest();
+            if same && current.is_whole() {
+                return None;
+            }
+            if current.entry.fleet.as_ref() != Some(fleet) {
+                let owner = match &current.entry.fleet {
+                    Some(owner) => format!("fleet {owner}"),
+                    None => "a person".into(),
+                };
+                let what = if same {
+                    "an unfinished model"
+                } else {
+                    "another model"
+                };
+                let why = format!("{owner} has registered {what} under this name there");
+                return Some(ModelDrift::Blocked { why });
+            }
+            if !same {
+                let (from, to) = (current.entry.digest.short(), manifest.digest().short());
+                Reason::Changed {
+                    fields: vec![FieldChange {
+                        field: "digest".into(),
+                        from,
+                        to,
+                    }],
+                }
+            } else if !current.entry.downloaded {
+                Reason::Incomplete
+            } else {
+                Reason::Damaged {
+                    files: current.damaged.clone(),
+                }
+            }
+        }
+    };
+    let missing = manifest
+        .files
+        .iter()
+        .filter(|file| !here.contains(&file.sha256));
+    Some(ModelDrift::Bring {
+        source: model.source.clone(),
+        missing: missing.cloned().collect(),
+        manifest: manifest.clone(),
+        reason,
+    })
+}
+
+fn diff_worker(
+    drift: &mut KnownDrift,
+    address: &WorkerAddress,
+    spec: WorkerSpec,
+    weights: u64,
+    current: &[&ObservedWorker],
+) {
+    let hash = spec.hash();
+    let right = |worker: &&&ObservedWorker| worker.record.spec_hash == hash;
+    let starting = |worker: &&&ObservedWorker| {
+        right(worker) && worker.alive && worker.record.state == WorkerState::Starting
+    };
+    if let Some(serving) = current
+        .iter()
+        .find(|worker| right(worker) && worker.is_serving())
+    {
+        let others = current
+            .iter()
+            .filter(|worker| worker.record.id != serving.record.id);
+        drift
+            .extra_workers
+            .extend(others.map(|worker| ((*worker).clone(), Reason::Duplicate)));
+        return;
+    }
+    let kept = current.iter().find(starting);
+    let old: Vec<&ObservedWorker> = current
+        .iter()
+        .filter(|worker| kept.is_none_or(|kept| kept.record.id != worker.record.id))
+        .copied()
+        .collect();
+    let reason = match (kept, old.iter().find(|worker| worker.alive).or(old.first())) {
+        (Some(_), _) => Reason::StillStarting,
+        (None, None) => Reason::NotThere,
+        (None, Some(old)) => why_replaced(old, &spec),
+    };
+    let old = old.iter().map(|worker| OldWorker {
+        id: worker.record.id.clone(),
+        serving: worker.is_serving(),
+    });
+    let drifted = WorkerDrift::Spawn {
+        old: old.collect(),
+        spec: Box::new(spec),
+        weights,
+        reason,
+    };
+    drift.workers.insert(address.clone(), drifted);
+}
+
+fn why_replaced(old: &ObservedWorker, spec: &WorkerSpec) -> Reason {
+    let record = &old.record;
+    if record.spec_hash != spec.hash() {
+        return Reason::Changed {
+            fields: changed_fields(&record.spec, spec),
+        };
+    }
+    match (record.state, &record.failure) {
+        (WorkerState::Failed, Some(cause)) => Reason::Failed {
+            cause: cause.clone(),
+        },
+        _ if !old.alive => Reason::Died,
+        _ => Reason::NotAnswering,
+    }
+}
+
+fn changed_fields(from: &WorkerSpec, to: &WorkerSpec) -> Vec<FieldChange> {
+    fn text<T: ToString>(value: Option<&T>) -> String {
+        value.map_or_else(|| "(default)".into(), T::to_string)
+    }
+    let fields = [
+        ("model", from.model.to_string(), to.model.to_string()),
+        (
+            "model_digest",
+            from.model_digest.short(),
+            to.model_digest.short(),
+        ),
+        ("slots", from.slots.to_string(), to.slots.to_string()),
+        (
+            "context",
+            text(from.context.as_ref()),
+            text(to.context.as_ref()),
+        ),
+        (
+            "advertise",
+            text(from.advertise.as_ref()),
+            text(to.advertise.as_ref()),
+        ),
+    ];
+    fields
+        .into_iter()
+        .filter(|(_, from, to)| from != to)
+        .map(|(field, from, to)| FieldChange {
+            field: field.into(),
+            from,
+            to,
+        })
+        .collect()
+}

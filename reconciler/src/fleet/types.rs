@@ -1,0 +1,168 @@
+//! fleet.yaml as it is written, every value checked and typed.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use pool_core::device::Device;
+use pool_core::name::{FleetName, ModelId, PoolName, WorkerName};
+use pool_core::source::Source;
+use schemars::JsonSchema;
+
+use super::connect::Connect;
+use super::span::Spanned;
+use super::value::{CheckName, DevicePattern, HostKeys, Quantization, WorkerPattern};
+
+/// A fleet of machines that serve language models: pools, models, and the workers wanted on each device.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(title = "fleet.yaml", deny_unknown_fields)]
+pub struct Fleet {
+    /// Version of this file's format: 1.
+    #[schemars(extend("const" = 1))]
+    pub version: Spanned<u32>,
+    /// Name of the fleet. A pool keeps it with every worker, so that one fleet never stops those of another.
+    #[schemars(rename = "fleet")]
+    pub name: Spanned<FleetName>,
+    /// The daemon that routes requests to the workers.
+    pub orchestrator: Option<Orchestrator>,
+    /// What holds where a worker does not say otherwise.
+    #[schemars(with = "Option<Defaults>")]
+    pub defaults: Defaults,
+    /// The machines, by name.
+    #[schemars(with = "Option<BTreeMap<PoolName, Spanned<Pool>>>")]
+    pub pools: BTreeMap<PoolName, Spanned<Pool>>,
+    /// The models, by name.
+    #[schemars(with = "Option<BTreeMap<ModelId, Spanned<Model>>>")]
+    pub models: BTreeMap<ModelId, Spanned<Model>>,
+    /// The workers, by name.
+    #[schemars(with = "Option<BTreeMap<WorkerName, Spanned<Worker>>>")]
+    pub workers: BTreeMap<WorkerName, Spanned<Worker>>,
+    /// What `rbee test` asks the workers, by name.
+    #[schemars(with = "Option<BTreeMap<CheckName, Spanned<Check>>>")]
+    pub checks: BTreeMap<CheckName, Spanned<Check>>,
+}
+
+/// Where the orchestrator runs.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Orchestrator {
+    /// The pool that it runs on.
+    pub pool: Spanned<PoolName>,
+    /// The IP address and port that it listens on; 127.0.0.1:8080 when absent.
+    #[schemars(with = "Option<String>", extend("examples" = ["0.0.0.0:8080", "127.0.0.1:8080"]))]
+    pub listen: Option<Spanned<SocketAddr>>,
+}
+
+/// What holds where the file does not say otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Defaults {
+    /// For every worker.
+    #[schemars(with = "Option<WorkerDefaults>")]
+    pub worker: WorkerDefaults,
+}
+
+/// What holds for every worker that does not say otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct WorkerDefaults {
+    /// Requests that a worker serves at the same time; 1 when absent.
+    #[schemars(range(min = 1, max = 1024))]
+    pub slots: Option<Spanned<u32>>,
+    /// Most tokens of prompt and answer together; the model's own limit when absent.
+    #[schemars(range(min = 1))]
+    pub context: Option<Spanned<u32>>,
+}
+
+/// One machine of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Pool {
+    /// How it is reached: `local` is the machine that runs rbee.
+    pub connect: Spanned<Connect>,
+    /// The devices that workers may use.
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
+    pub devices: Vec<Spanned<Device>>,
+    /// The IP address at which the other machines reach its workers; they listen on loopback when absent.
+    pub advertise: Option<Spanned<IpAddr>>,
+    /// Whether a host key that `known_hosts` does not have is refused or taken.
+    #[schemars(with = "Option<HostKeys>")]
+    pub host_keys: HostKeys,
+}
+
+/// One model of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Model {
+    /// `hf:ORG/REPO[@REVISION][::FILE]`, or a folder relative to this file.
+    pub source: Spanned<Source>,
+    /// The kind that the weights are quantised to when they are loaded; as they are when absent.
+    pub quantize: Option<Spanned<Quantization>>,
+}
+
+/// One kind of worker: each of its models on each device that `on` matches.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Worker {
+    #[schemars(flatten)]
+    pub models: WorkerModels,
+    /// The devices it stands on, written POOL/DEVICE, each part a name or a glob.
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
+    pub on: Vec<Spanned<DevicePattern>>,
+    /// Workers of each model on each matched device; 1 when absent.
+    #[schemars(range(max = 256))]
+    pub replicas: Option<Spanned<u32>>,
+    /// Requests served at the same time.
+    #[schemars(range(min = 1, max = 1024))]
+    pub slots: Option<Spanned<u32>>,
+    /// Most tokens of prompt and answer together.
+    #[schemars(range(min = 1))]
+    pub context: Option<Spanned<u32>>,
+}
+
+/// What a worker serves: one model, or a matrix of several.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+pub enum WorkerModels {
+    /// The model that it serves.
+    #[schemars(rename = "model")]
+    One(Spanned<ModelId>),
+    /// Several models: a worker for each of them on each device.
+    #[schemars(rename = "models")]
+    Matrix(#[schemars(length(min = 1), extend("uniqueItems" = true))] Vec<Spanned<ModelId>>),
+}
+
+impl WorkerModels {
+    /// The models, one or several.
+    pub fn all(&self) -> &[Spanned<ModelId>] {
+        match self {
+            Self::One(model) => std::slice::from_ref(model),
+            Self::Matrix(models) => models,
+        }
+    }
+}
+
+/// A question with a known answer.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Check {
+    /// The workers that are asked: a name or glob, or a list of them; all when absent.
+    #[schemars(with = "Option<OneOrList<WorkerPattern>>")]
+    pub workers: Vec<Spanned<WorkerPattern>>,
+    /// The question.
+    #[schemars(length(min = 1))]
+    pub prompt: Spanned<String>,
+    /// The text that the answer must hold.
+    #[schemars(length(min = 1))]
+    pub expect: Spanned<String>,
+    /// Most tokens of the answer; 64 when absent.
+    #[schemars(range(min = 1))]
+    pub max_tokens: Option<Spanned<u32>>,
+}
+
+/// How the schema describes a list that may also be written as its only value.
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum OneOrList<T> {
+    One(T),
+    List(#[schemars(length(min = 1), extend("uniqueItems" = true))] Vec<T>),
+}

@@ -1,0 +1,33 @@
+//! Decides: what a fleet.yaml asks for, how reality differs, and what to do about it.
+//!
+//! ```text
+//! fleet.yaml ─parse→ Fleet ─resolve→ Desired ─┐
+//!                                             ├─diff→ Drift ─plan→ Plan
+//! pools ──────────observe───────→ Observed ───┘
+//! ```
+//!
+//! # Layout
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`fleet`], [`problem`] | fleet.yaml, and what is wrong with one |
+//! | [`resolve`], [`desired`] | what should be, fully explicit |
+//! | [`observed`] | what is, or why that is not known |
+//! | [`diff`], [`reason`] | what differs, and why |
+//! | [`planner`], [`plan`] | ordered actions |
+//! | [`glob`] | patterns over names |
+//!
+//! The crate is pure: it reads no clock, no file and no socket and writes no log. [`diff::diff`] and
+//! [`planner::plan`] are total: what cannot be done is part of their result. A reason is carried
+//! for reports and never decides anything.
+
+pub mod desired;
+pub mod diff;
+pub mod fleet;
+pub mod glob;
+pub mod observed;
+pub mod plan;
+pub mod planner;
+pub mod problem;
+pub mod reason;
+pub mod resolve;

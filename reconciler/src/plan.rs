@@ -1,0 +1,194 @@
+//! Ordered actions that remove a drift. A value: reports show it, apply carries it out.
+
+use std::fmt;
+
+use pool_core::address::WorkerAddress;
+use pool_core::digest::Sha256;
+use pool_core::model::{Manifest, ModelFile};
+use pool_core::name::{FleetName, ModelId, PoolName, WorkerId};
+use pool_core::source::Source;
+use pool_core::worker::WorkerSpec;
+use serde::{Deserialize, Serialize};
+
+use crate::observed::Unknown;
+use crate::reason::Reason;
+
+/// What would be done, in an order in which it can be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    pub version: u32,
+    pub fleet: FleetName,
+    pub actions: Vec<Action>,
+    /// What should be done and cannot.
+    pub blocked: Vec<Blocked>,
+    /// Pools of which nothing is known; no action names them.
+    pub unknown: Vec<UnknownPool>,
+    pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// The version of the plan's JSON form.
+    pub const VERSION: u32 = 1;
+
+    pub fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+
+    /// The action with this id; ids are positions.
+    pub fn action(&self, id: ActionId) -> Option<&Action> {
+        self.actions.get(id.0 as usize)
+    }
+
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for action in &self.actions {
+            match &action.kind {
+                ActionKind::Install { .. } => totals.install += 1,
+                ActionKind::Register { .. } => totals.register += 1,
+                ActionKind::Copy { files, .. } => {
+                    totals.copy += 1;
+                    totals.copy_bytes += files.iter().map(|file| file.size).sum::<u64>();
+                }
+                ActionKind::Spawn { replaces: None, .. } => totals.spawn += 1,
+                ActionKind::Spawn {
+                    replaces: Some(_), ..
+                } => totals.replace += 1,
+                ActionKind::Stop {
+                    for_spawn: true, ..
+                } => {}
+                ActionKind::Stop {
+                    for_spawn: false, ..
+                } => totals.stop += 1,
+                ActionKind::Unregister { .. } => totals.remove += 1,
+            }
+        }
+        totals
+    }
+}
+
+/// Counts of a plan's actions. A replacement counts once, not as a spawn and a stop.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    pub install: usize,
+    pub register: usize,
+    pub copy: usize,
+    pub copy_bytes: u64,
+    pub spawn: usize,
+    pub replace: usize,
+    pub stop: usize,
+    pub remove: usize,
+}
+
+/// Names an action within its plan: its position, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ActionId(pub u32);
+
+/// One step on one pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    pub id: ActionId,
+    pub pool: PoolName,
+    #[serde(flatten)]
+    pub kind: ActionKind,
+    pub reason: Reason,
+    /// What must have been done before; all of it comes earlier in the plan.
+    pub needs: Vec<ActionId>,
+}
+
+/// What is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum ActionKind {
+    /// Bring the programs to the pool and make them the current ones.
+    Install {
+        target: String,
+        from: Option<Sha256>,
+        to: Sha256,
+    },
+    /// Enter a model into the pool's catalog.
+    Register {
+        model: ModelId,
+        source: Source,
+        manifest: Manifest,
+    },
+    /// Bring these files and mark the model as downloaded.
+    Copy {
+        model: ModelId,
+        files: Vec<ModelFile>,
+    },
+    /// Start a worker and wait until it answered a request.
+    Spawn {
+        spec: Box<WorkerSpec>,
+        replaces: Option<Order>,
+    },
+    /// Stop a worker and forget it.
+    Stop {
+        worker: WorkerId,
+        address: Option<WorkerAddress>,
+        /// It makes place for the worker of a spawn in this plan.
+        for_spawn: bool,
+    },
+    /// Take a model out of the catalog, with the files that nothing else uses.
+    Unregister { model: ModelId, bytes: u64 },
+}
+
+/// How one worker takes the place of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// The new one is ready before the old one stops.
+    StartFirst,
+    /// The old one stops before the new one starts: both do not fit, or the old one serves nobody.
+    StopFirst,
+}
+
+/// Something that should be done and cannot.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Blocked {
+    pub pool: PoolName,
+    pub what: String,
+    pub why: String,
+}
+
+/// A pool that did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnknownPool {
+    pub pool: PoolName,
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+impl fmt::Display for ActionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Install { to, .. } => write!(f, "install {}", to.short()),
+            Self::Register { model, .. } => write!(f, "register {model}"),
+            Self::Copy { model, .. } => write!(f, "copy {model}"),
+            Self::Spawn { spec, replaces } => {
+                let verb = if replaces.is_some() {
+                    "replace"
+                } else {
+                    "spawn"
+                };
+                match &spec.address {
+                    Some(address) => write!(f, "{verb} {address}"),
+                    None => write!(f, "{verb} {} on {}", spec.model, spec.device),
+                }
+            }
+            Self::Stop {
+                worker, address, ..
+            } => match address {
+                Some(address) => write!(f, "stop {address} ({worker})"),
+                None => write!(f, "stop {worker}"),
+            },
+            Self::Unregister { model, .. } => write!(f, "remove {model}"),
+        }
+    }
+}
+
+impl fmt::Display for ActionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}

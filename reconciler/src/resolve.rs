@@ -1,0 +1,136 @@
+//! A fleet as written to the state it asks for: every pattern, default and count spelled out.
+
+use std::collections::BTreeMap;
+
+use pool_core::address::WorkerAddress;
+use pool_core::model::Manifest;
+use pool_core::name::{ModelId, WorkerName};
+
+use crate::desired::{Builds, Desired, DesiredModel, DesiredPool, DesiredWorker, Purpose};
+use crate::fleet::{Fleet, Spanned, Worker, WorkerModels};
+use crate::problem::Problem;
+
+/// What fleet.yaml does not hold and its resolution needs.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// For each model its files, or why they are not known.
+    pub contents: BTreeMap<ModelId, Result<Manifest, String>>,
+    pub builds: Builds,
+}
+
+/// Spells the fleet out. Fails with what contradicts the models' own files.
+pub fn resolve(fleet: &Fleet, known: &Known) -> Result<Desired, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut desired = Desired {
+        fleet: fleet.name.value.clone(),
+        purpose: Purpose::Apply,
+        builds: known.builds.clone(),
+        pools: fleet
+            .pools
+            .keys()
+            .map(|name| (name.clone(), DesiredPool::default()))
+            .collect(),
+    };
+    for (name, worker) in &fleet.workers {
+        for model in worker.models.all() {
+            if let Some(problem) = context_problem(name, worker, model, known) {
+                problems.push(problem);
+                continue;
+            }
+            place(&mut desired, fleet, known, name, worker, model);
+        }
+    }
+    if problems.is_empty() {
+        Ok(desired)
+    } else {
+        Err(problems)
+    }
+}
+
+/// Puts the model's workers on every device that `on` matches.
+fn place(
+    desired: &mut Desired,
+    fleet: &Fleet,
+    known: &Known,
+    name: &WorkerName,
+    worker: &Worker,
+    model: &ModelId,
+) {
+    let Some(declared) = fleet.models.get(model) else {
+        return;
+    };
+    let defaults = &fleet.defaults.worker;
+    let value = |own: &Option<Spanned<u32>>, default: &Option<Spanned<u32>>| {
+        own.as_ref().or(default.as_ref()).map(|value| value.value)
+    };
+    let content = match known.contents.get(model) {
+        Some(content) => content.clone(),
+        None => Err("its files were not looked at".into()),
+    };
+    let limit = content
+        .as_ref()
+        .map_or(u32::MAX, |manifest| manifest.facts.context_length);
+    for (pool_name, pool) in &fleet.pools {
+        for device in &pool.devices {
+            if !worker
+                .on
+                .iter()
+                .any(|pattern| pattern.matches(pool_name, device.value))
+            {
+                continue;
+            }
+            let target = desired.pools.entry(pool_name.clone()).or_default();
+            target
+                .models
+                .entry(model.clone())
+                .or_insert_with(|| DesiredModel {
+                    source: declared.source.value.clone(),
+                    content: content.clone(),
+                });
+            for ordinal in 0..worker
+                .replicas
+                .as_ref()
+                .map_or(1, |replicas| replicas.value)
+            {
+                let address = WorkerAddress {
+                    name: name.clone(),
+                    model: matches!(worker.models, WorkerModels::Matrix(_)).then(|| model.clone()),
+                    pool: pool_name.clone(),
+                    device: device.value,
+                    ordinal,
+                };
+                let wanted = DesiredWorker {
+                    model: model.clone(),
+                    device: device.value,
+                    slots: value(&worker.slots, &defaults.slots).unwrap_or(1),
+                    context: value(&worker.context, &defaults.context)
+                        .map(|context| context.min(limit)),
+                    advertise: pool.advertise.as_ref().map(|advertise| advertise.value),
+                };
+                target.workers.insert(address, wanted);
+            }
+        }
+    }
+}
+
+/// A worker's own `context` must not pass what its model was trained for; the default is lowered.
+fn context_problem(
+    name: &WorkerName,
+    worker: &Worker,
+    model: &ModelId,
+    known: &Known,
+) -> Option<Problem> {
+    let context = worker.context.as_ref()?;
+    let Some(Ok(manifest)) = known.contents.get(model) else {
+        return None;
+    };
+    let limit = manifest.facts.context_length;
+    (context.value > limit).then(|| {
+        let asked = context.value;
+        let message = format!(
+            "worker `{name}` asks for a context of {asked} tokens, model `{model}` has {limit}"
+        );
+        Problem::new(context.span, message)
+            .with_hint(format!("write `context: {limit}` or less, or leave it out"))
+    })
+}

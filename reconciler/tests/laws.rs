@@ -1,0 +1,283 @@
+//! The four laws, over simulated fleets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use reconciler::desired::Desired;
+use reconciler::diff::diff;
+use reconciler::observed::{Observed, PoolState};
+use reconciler::plan::{Action, ActionKind, Order, Plan};
+use reconciler::planner::{Options, plan};
+
+use crate::simulation::{self, FLEET, Simulation};
+
+fn planned(desired: &Desired, observed: &Observed, options: Options) -> Plan {
+    plan(&diff(desired, observed), options)
+}
+
+fn options() -> impl Strategy<Value = Options> {
+    any::<bool>().prop_map(|prune_models| Options { prune_models })
+}
+
+fn cases() -> ProptestConfig {
+    ProptestConfig {
+        cases: 2000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn after_an_apply_the_plan_is_empty(
+        desired in simulation::desired(),
+        observed in simulation::observed(),
+        options in options(),
+    ) {
+        let first = planned(&desired, &observed, options);
+        let mut world = Simulation::new(observed);
+        // A pool whose hive did not run was planned without seeing what it runs.
+        let rounds = if first.warnings.iter().any(|warning| warning.contains("plan again")) { 2 } else { 1 };
+        for _ in 0..rounds {
+            let plan = planned(&desired, &world.observed, options);
+            prop_assert_eq!(world.apply(&plan, |_| true), BTreeSet::new());
+        }
+        let second = planned(&desired, &world.observed, options);
+        prop_assert_eq!(&second.actions, &vec![]);
+        if rounds == 1 {
+            prop_assert_eq!(second.blocked, first.blocked);
+        }
+        prop_assert_eq!(second.unknown, first.unknown);
+    }
+
+    #[test]
+    fn an_apply_that_fails_anywhere_can_be_taken_up(
+        desired in simulation::desired(),
+        observed in simulation::observed(),
+        failures in prop::collection::vec(any::<bool>(), 64),
+    ) {
+        let mut world = Simulation::new(observed);
+        let first = planned(&desired, &world.observed, Options::default());
+        world.apply(&first, |action| !failures[action.id.0 as usize % 64]);
+        for _ in 0..2 {
+            let again = planned(&desired, &world.observed, Options::default());
+            world.apply(&again, |_| true);
+        }
+        prop_assert_eq!(planned(&desired, &world.observed, Options::default()).actions, vec![]);
+    }
+
+    #[test]
+    fn no_action_names_an_unknown_pool_or_what_another_owns(
+        desired in simulation::desired(),
+        observed in simulation::observed(),
+        options in options(),
+    ) {
+        let plan = planned(&desired, &observed, options);
+        for action in &plan.actions {
+            let Some(state) = observed.pools.get(&action.pool) else {
+                return Err(TestCaseError::fail(format!("{action:?} on a pool that was not asked")));
+            };
+            let PoolState::Known(seen) = state else {
+                prop_assert!(matches!(state, PoolState::Bare(_)), "{action:?} on an unknown pool");
+                continue;
+            };
+            match &action.kind {
+                ActionKind::Stop { worker, .. } => {
+                    let worker = seen.workers.iter().find(|seen| seen.record.id == *worker);
+                    let owner = worker.and_then(|worker| worker.record.spec.fleet.as_ref());
+                    prop_assert_eq!(owner.map(|owner| owner.as_str()), Some(FLEET));
+                }
+                ActionKind::Unregister { model, .. } | ActionKind::Register { model, .. } => {
+                    let there = seen.models.iter().find(|seen| seen.entry.id == *model);
+                    if let Some(there) = there {
+                        prop_assert_eq!(there.entry.fleet.as_ref().map(|owner| owner.as_str()), Some(FLEET));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_stops_before_what_replaces_it_is_known_to_be_possible(
+        desired in simulation::desired(),
+        observed in simulation::observed(),
+    ) {
+        let plan = planned(&desired, &observed, Options::default());
+        for spawn in &plan.actions {
+            let ActionKind::Spawn { spec, replaces: Some(order) } = &spawn.kind else { continue };
+            for stop in &plan.actions {
+                let ActionKind::Stop { address, for_spawn: true, .. } = &stop.kind else { continue };
+                if address != &spec.address { continue }
+                match order {
+                    Order::StartFirst => prop_assert!(stop.needs.contains(&spawn.id)),
+                    Order::StopFirst => {
+                        prop_assert!(spawn.needs.contains(&stop.id));
+                        let brought = spawn.needs.iter().filter(|id| !is_stop(&plan, **id));
+                        for id in brought {
+                            prop_assert!(stop.needs.contains(id), "{stop:?} does not wait for {id}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_worker_that_can_be_replaced_in_place_never_leaves_its_address_unserved(
+        desired in simulation::desired(),
+        observed in simulation::observed(),
+        failures in prop::collection::vec(any::<bool>(), 64),
+    ) {
+        let plan = planned(&desired, &observed, Options::default());
+        let start_first: BTreeSet<_> = plan.actions.iter().filter_map(|action| match &action.kind {
+            ActionKind::Spawn { spec, replaces: Some(Order::StartFirst) } => spec.address.clone(),
+            _ => None,
+        }).collect();
+        let mut world = Simulation::new(observed);
+        for action in &plan.actions {
+            world.apply_one(&plan, action, &|action: &Action| !failures[action.id.0 as usize % 64]);
+            for address in &start_first {
+                prop_assert!(world.serves(address), "{address} is down after {action:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_action_needs_only_earlier_ones_of_its_pool(
+        desired in simulation::desired(),
+        observed in simulation::observed(),
+        options in options(),
+    ) {
+        let plan = planned(&desired, &observed, options);
+        for (position, action) in plan.actions.iter().enumerate() {
+            prop_assert_eq!(action.id.0 as usize, position);
+            for need in &action.needs {
+                prop_assert!(need < &action.id);
+                prop_assert_eq!(&plan.actions[need.0 as usize].pool, &action.pool);
+            }
+        }
+    }
+
+    #[test]
+    fn a_failed_action_leaves_the_plan_with_something_to_say(
+        desired in simulation::desired(),
+        observed in simulation::observed(),
+        which in any::<prop::sample::Index>(),
+    ) {
+        let plan = planned(&desired, &observed, Options::default());
+        prop_assume!(!plan.is_empty());
+        let failing = plan.actions[which.index(plan.actions.len())].id;
+        let mut world = Simulation::new(observed);
+        let undone = world.apply(&plan, |action| action.id != failing);
+        prop_assert!(undone.contains(&failing));
+        let again = planned(&desired, &world.observed, Options::default());
+        prop_assert!(!again.is_empty(), "{failing} failed and nothing is left to do: {plan:#?}");
+    }
+}
+
+fn is_stop(plan: &Plan, id: reconciler::plan::ActionId) -> bool {
+    matches!(
+        plan.action(id).map(|action| &action.kind),
+        Some(ActionKind::Stop { .. })
+    )
+}
+
+#[test]
+fn the_order_of_the_yaml_changes_nothing() {
+    let forward = "\
+version: 1
+fleet: home
+pools:
+  a: { connect: local, devices: [cpu] }
+  b: { connect: ssh://b, devices: [cpu, cuda:0] }
+models:
+  one: { source: ./one }
+  two: { source: ./two }
+workers:
+  chat: { model: one, on: [a/cpu, b/cuda:0] }
+  all: { models: [one, two], on: ['*/cpu'], replicas: 2 }
+";
+    let backward = "\
+workers:
+  all: { replicas: 2, on: ['*/cpu'], models: [two, one] }
+  chat: { on: [b/cuda:0, a/cpu], model: one }
+models:
+  two: { source: ./two }
+  one: { source: ./one }
+pools:
+  b: { devices: [cuda:0, cpu], connect: ssh://b }
+  a: { devices: [cpu], connect: local }
+fleet: home
+version: 1
+";
+    let desired = |text| simulation::resolved(text, &["one", "two"]);
+    assert_eq!(desired(forward), desired(backward));
+    assert_eq!(
+        desired(forward)
+            .pools
+            .values()
+            .map(|pool| pool.workers.len())
+            .sum::<usize>(),
+        10
+    );
+}
+
+#[test]
+fn the_simulation_reaches_every_kind_of_action() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for _ in 0..500 {
+        let desired = simulation::desired()
+            .new_tree(&mut runner)
+            .unwrap()
+            .current();
+        let observed = simulation::observed()
+            .new_tree(&mut runner)
+            .unwrap()
+            .current();
+        let plan = planned(&desired, &observed, Options { prune_models: true });
+        for action in &plan.actions {
+            let kind = match &action.kind {
+                ActionKind::Install { .. } => "install",
+                ActionKind::Register { .. } => "register",
+                ActionKind::Copy { .. } => "copy",
+                ActionKind::Spawn { replaces: None, .. } => "spawn",
+                ActionKind::Spawn {
+                    replaces: Some(Order::StartFirst),
+                    ..
+                } => "start first",
+                ActionKind::Spawn {
+                    replaces: Some(Order::StopFirst),
+                    ..
+                } => "stop first",
+                ActionKind::Stop { .. } => "stop",
+                ActionKind::Unregister { .. } => "remove",
+            };
+            *seen.entry(kind).or_default() += 1;
+        }
+        *seen.entry("blocked").or_default() += plan.blocked.len();
+        *seen.entry("unknown").or_default() += plan.unknown.len();
+    }
+    for kind in [
+        "install",
+        "register",
+        "copy",
+        "spawn",
+        "start first",
+        "stop first",
+        "stop",
+        "remove",
+        "blocked",
+        "unknown",
+    ] {
+        assert!(
+            seen.get(kind).copied().unwrap_or(0) > 20,
+            "{kind}: {seen:?}"
+        );
+    }
+}

@@ -1,0 +1,116 @@
+//! A folder is a case: `fleet.yaml` and `observed.json` give `plan.snap`.
+//!
+//! Model folders are not looked at: each model of a scenario has the content of
+//! [`simulation::manifest`] at version 0, except that a model whose source ends in `-gone` has none.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use reconciler::diff::diff;
+use reconciler::observed::{Observed, PoolState};
+use reconciler::plan::Plan;
+use reconciler::planner::{Options, plan};
+use reconciler::resolve::{Known, resolve};
+
+use crate::simulation;
+
+fn cases() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let entries = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut cases: Vec<PathBuf> = entries.filter(|path| path.is_dir()).collect();
+    cases.sort();
+    cases
+}
+
+#[test]
+fn every_scenario_gives_its_plan() {
+    for case in cases() {
+        let text = std::fs::read_to_string(case.join("fleet.yaml")).unwrap();
+        let fleet = reconciler::fleet::parse(&text)
+            .unwrap_or_else(|problems| panic!("{}: {problems:#?}", case.display()));
+        let contents = fleet.models.iter().map(|(id, model)| {
+            let gone = model.source.value.to_string().ends_with("-gone");
+            let content = if gone {
+                Err("its folder is gone".into())
+            } else {
+                Ok(simulation::manifest(id.as_str(), 0))
+            };
+            (id.clone(), content)
+        });
+        let known = Known {
+            contents: contents.collect(),
+            builds: simulation::builds(1),
+        };
+        let desired = resolve(&fleet, &known).unwrap();
+        let observed = std::fs::read_to_string(case.join("observed.json")).unwrap();
+        let observed: Observed = serde_json::from_str(&observed)
+            .unwrap_or_else(|error| panic!("{}: {error}", case.display()));
+        let plan = plan(&diff(&desired, &observed), Options { prune_models: true });
+        let mut settings = insta::Settings::new();
+        settings.set_snapshot_path(&case);
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        settings.bind(|| insta::assert_snapshot!("plan", outline(&plan)));
+    }
+}
+
+/// One line an action, then what is blocked, unknown and warned of.
+fn outline(plan: &Plan) -> String {
+    let mut text = String::new();
+    for action in &plan.actions {
+        let needs: Vec<String> = action.needs.iter().map(ToString::to_string).collect();
+        let needs = if needs.is_empty() {
+            String::new()
+        } else {
+            format!(" after {}", needs.join(" "))
+        };
+        let (id, pool, kind, reason) = (action.id, &action.pool, &action.kind, &action.reason);
+        writeln!(text, "{id} {pool}: {kind} ({reason}){needs}").unwrap();
+    }
+    for blocked in &plan.blocked {
+        writeln!(
+            text,
+            "blocked: {}: {}: {}",
+            blocked.pool, blocked.what, blocked.why
+        )
+        .unwrap();
+    }
+    for unknown in &plan.unknown {
+        writeln!(text, "unknown: {}: {}", unknown.pool, unknown.unknown.cause).unwrap();
+    }
+    for warning in &plan.warnings {
+        writeln!(text, "warning: {warning}").unwrap();
+    }
+    writeln!(text, "{:?}", plan.totals()).unwrap();
+    text
+}
+
+/// Writes `observed.json` of the scenarios from the simulation's own pools: run by hand when the
+/// format of observations changes, with `WRITE_SCENARIOS=1`.
+#[test]
+fn observations_of_the_scenarios_are_fresh() {
+    for (case, observed) in simulation::scenes() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/scenarios")
+            .join(case)
+            .join("observed.json");
+        let fresh = serde_json::to_string_pretty(&observed).unwrap() + "\n";
+        if std::env::var_os("WRITE_SCENARIOS").is_some() {
+            std::fs::write(&path, &fresh).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            fresh,
+            "{}",
+            path.display()
+        );
+        assert!(
+            observed
+                .pools
+                .values()
+                .all(|state| !matches!(state, PoolState::Known(seen) if seen.hostname.is_empty()))
+        );
+    }
+}

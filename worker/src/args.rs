@@ -1,0 +1,136 @@
+//! The command line. [`WorkerLaunch`] is its contract: what the hive writes with `to_argv`, this reads.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser};
+use pool_core::device::Device;
+use pool_core::digest::Sha256;
+use pool_core::launch::WorkerLaunch;
+use pool_core::name::{ModelId, WorkerId};
+
+/// Serve one model on one device over HTTP, and stream its answers.
+#[derive(Debug, Parser)]
+#[command(name = "llm-worker-rbee", version = pool_core::VERSION)]
+struct Args {
+    /// Name of this worker, unique on its pool
+    #[arg(long, default_value = "worker")]
+    worker_id: WorkerId,
+
+    /// Name that clients use for the model [default: the name of its folder]
+    #[arg(long)]
+    model: Option<ModelId>,
+
+    /// Folder with the model's files, in Hugging Face layout
+    #[arg(long, value_name = "FOLDER")]
+    model_dir: PathBuf,
+
+    /// Digest of the model's files, reported by /health
+    #[arg(long, value_name = "SHA256")]
+    model_digest: Option<Sha256>,
+
+    /// Where to compute: cpu, cuda:N or metal:N
+    #[arg(long, default_value = "cpu")]
+    device: Device,
+
+    /// Address to listen on
+    #[arg(long, value_name = "ADDRESS", default_value_t = SocketAddr::from(([127, 0, 0, 1], pool_core::FIRST_WORKER_PORT)))]
+    listen: SocketAddr,
+
+    /// Requests served at the same time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    slots: u32,
+
+    /// Most tokens of prompt and answer together [default: what the model was made for]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    context: Option<u32>,
+}
+
+/// Reads a command line, the program's name first.
+pub fn parse<I>(argv: I) -> Result<WorkerLaunch, clap::Error>
+where
+    I: IntoIterator<Item: Into<OsString> + Clone>,
+{
+    let args = Args::try_parse_from(argv)?;
+    let model = args
+        .model
+        .or_else(|| args.model_dir.file_name()?.to_str()?.parse().ok());
+    let nameless = || {
+        Args::command().error(
+            ErrorKind::MissingRequiredArgument,
+            "the folder gives the model no name: give --model",
+        )
+    };
+    Ok(WorkerLaunch {
+        worker_id: args.worker_id,
+        model: model.ok_or_else(nameless)?,
+        model_dir: args.model_dir,
+        model_digest: args.model_digest,
+        device: args.device,
+        listen: args.listen,
+        slots: args.slots,
+        context: args.context,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(args: &[&str]) -> Result<WorkerLaunch, clap::Error> {
+        parse(["llm-worker-rbee"].iter().chain(args))
+    }
+
+    #[test]
+    fn what_the_hive_writes_is_what_the_worker_reads() {
+        let full = WorkerLaunch {
+            worker_id: "chat-1".parse().unwrap(),
+            model: "qwen-0.5b".parse().unwrap(),
+            model_dir: "/a folder/with \"signs\"/--slots".into(),
+            model_digest: Some(Sha256::of("x")),
+            device: Device::Cuda(1),
+            listen: "[::1]:8009".parse().unwrap(),
+            slots: 3,
+            context: Some(4096),
+        };
+        let small = WorkerLaunch {
+            model_digest: None,
+            context: None,
+            device: Device::Cpu,
+            model_dir: "-leading-dash".into(),
+            ..full.clone()
+        };
+        for launch in [full, small] {
+            let argv = std::iter::once("llm-worker-rbee".into()).chain(launch.to_argv());
+            assert_eq!(parse(argv).unwrap(), launch);
+        }
+    }
+
+    #[test]
+    fn a_folder_is_enough() {
+        let launch = read(&["--model-dir", "models/tiny-llama"]).unwrap();
+        assert_eq!(launch.model.as_str(), "tiny-llama");
+        assert_eq!(launch.listen.to_string(), "127.0.0.1:8001");
+        assert_eq!(
+            (launch.device, launch.slots, launch.context),
+            (Device::Cpu, 4, None)
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for args in [
+            &[][..],
+            &["--model-dir", "/"],
+            &["--model-dir", "m", "--slots", "0"],
+            &["--model-dir", "m", "--context", "0"],
+            &["--model-dir", "m", "--device", "gpu"],
+            &["--model-dir", "m", "--listen", "localhost"],
+            &["--model-dir", "m", "--frobnicate"],
+        ] {
+            assert!(read(args).is_err(), "{args:?}");
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! One request: what was asked, and how far the answer is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use jiff::Timestamp;
+use pool_core::name::ModelId;
+use pool_core::serving::{End, Failure, FailureCode, MemoryUse, Sampling, StopReason, StreamEvent};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::sampler::Sampler;
+use crate::model::{Decoder, Sequence};
+use crate::text::{Detokenizer, StopMatcher, Text};
+
+/// A request, checked: `prompt` and `max_tokens` fit the context together, neither is zero.
+pub struct Job {
+    pub id: String,
+    pub correlation_id: String,
+    pub prompt: Vec<u32>,
+    pub max_tokens: usize,
+    pub sampling: Sampling,
+    pub seed: u64,
+    pub stop: Vec<String>,
+    /// Where the answer goes. Unbounded, because the thread must not wait for a slow client; it never holds
+    /// more than one answer. When its other end is gone, so is the client.
+    pub events: UnboundedSender<StreamEvent>,
+    /// Set from outside to end the request before its next step.
+    pub cancelled: Arc<AtomicBool>,
+}
+
+impl Job {
+    /// Nobody wants the answer.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed) || self.events.is_closed()
+    }
+
+    pub(super) fn end_unstarted(self) {
+        self.fail_unstarted(cancelled());
+    }
+
+    pub(super) fn fail_unstarted(self, failure: Failure) {
+        tracing::info!(job_id = ?self.id, correlation_id = self.correlation_id, outcome = %failure.code, "request ended in the queue");
+        let _ = self.events.send(StreamEvent::Error(failure));
+    }
+}
+
+fn cancelled() -> Failure {
+    Failure {
+        code: FailureCode::Cancelled,
+        message: "the request was cancelled".to_owned(),
+        retriable: false,
+    }
+}
+
+/// Tokens of a prompt that are computed in one step: others get their turn in between.
+const PREFILL_CHUNK: usize = 128;
+
+/// Tokens between two `metrics` events.
+const METRICS_EVERY: u64 = 16;
+
+/// A request that has a slot.
+pub(super) struct Running {
+    job: Job,
+    sequence: Sequence,
+    sampler: Sampler,
+    detokenizer: Detokenizer,
+    stops: StopMatcher,
+    /// The token to compute next, once the prompt is in.
+    last: u32,
+    tokens_out: u64,
+    pieces: u64,
+    started: Instant,
+    first_token: Option<Instant>,
+}
+
+impl Running {
+    /// Gives a request its slot; none when the device has no room for it, which the client is told.
+    pub fn begin(job: Job, model: &ModelId, decoder: &Decoder) -> Option<Self> {
+        let sequence = match decoder.sequence(job.prompt.len() + job.max_tokens) {
+            Ok(sequence) => sequence,
+            Err(error) => {
+                job.fail_unstarted(computing_failed(&error));
+                return None;
+            }
+        };
+        let started = StreamEvent::Started {
+            job_id: job.id.clone(),
+            model: model.clone(),
+            seed: job.seed,
+            started_at: Timestamp::now(),
+        };
+        let _ = job.events.send(started);
+        Some(Self {
+            sequence,
+            sampler: Sampler::new(job.sampling, job.seed, &job.prompt),
+            detokenizer: Detokenizer::default(),
+            stops: StopMatcher::new(job.stop.clone()),
+            last: 0,
+            tokens_out: 0,
+            pieces: 0,
+            started: Instant::now(),
+            first_token: None,
+            job,
+        })
+    }
+
+    pub fn kv_bytes(&self) -> u64 {
+        self.sequence.bytes()
+    }
+
+    /// Computes a chunk of the prompt or one token of the answer; returns the terminal event when this was the last.
+    ///
+    /// The caller sends that event, after it freed the slot: who reads it may count on the slot.
+    pub fn step(
+        &mut self,
+        decoder: &Decoder,
+        text: &Text,
+        memory: &MemoryUse,
+    ) -> Option<StreamEvent> {
+        if self.job.is_abandoned() {
+            return Some(self.fail(cancelled()));
+        }
+        let position = self.sequence.position();
+        let prompt = &self.job.prompt;
+        let end = prompt.len().min(position + PREFILL_CHUNK);
+        let tokens = if position < prompt.len() {
+            &prompt[position..end]
+        } else {
+            &[self.last][..]
+        };
+        let next = decoder
+            .forward(tokens, &mut self.sequence)
+            .and_then(|hidden| {
+                let whole = self.sequence.position() >= prompt.len();
+                whole.then(|| decoder.last_logits(&hidden)).transpose()
+            });
+        match next {
+            Ok(None) => None,
+            Ok(Some(logits)) => match self.sampler.sample(logits) {
+                Ok(token) => self.take(token, text, memory),
+                Err(error) => Some(self.fail(internal(error.to_string()))),
+            },
+            Err(error) => Some(self.fail(computing_failed(&error))),
+        }
+    }
+
+    /// The model chose a token.
+    fn take(&mut self, token: u32, text: &Text, memory: &MemoryUse) -> Option<StreamEvent> {
+        self.first_token.get_or_insert_with(Instant::now);
+        if text.is_eos(token) {
+            return Some(self.end(StopReason::Eos, text));
+        }
+        self.last = token;
+        self.tokens_out += 1;
+        let piece = self.detokenizer.push(token, text);
+        if let Some(stop) = self.tell(&piece) {
+            return Some(self.ended(StopReason::StopSequence, Some(stop)));
+        }
+        if self.tokens_out == self.job.max_tokens as u64 {
+            return Some(self.end(StopReason::MaxTokens, text));
+        }
+        if self.tokens_out.is_multiple_of(METRICS_EVERY) {
+            self.send(StreamEvent::Metrics {
+                tokens_out: self.tokens_out,
+                decode_time_ms: self.decode_time_ms(),
+                memory_bytes: memory.total,
+            });
+        }
+        None
+    }
+
+    /// No token follows: what was held back goes out, unless it holds a stop text after all.
+    fn end(&mut self, reason: StopReason, text: &Text) -> StreamEvent {
+        let rest = self.detokenizer.flush(text);
+        if let Some(stop) = self.tell(&rest) {
+            return self.ended(StopReason::StopSequence, Some(stop));
+        }
+        let held = self.stops.flush();
+        self.send_text(held);
+        self.ended(reason, None)
+    }
+
+    /// Passes text on as far as no stop text can begin in it; returns the stop text that it reached.
+    fn tell(&mut self, piece: &str) -> Option<String> {
+        let checked = self.stops.push(piece);
+        self.send_text(checked.text);
+        checked.stop
+    }
+
+    fn send_text(&mut self, t: String) {
+        if !t.is_empty() {
+            let i = self.pieces;
+            self.pieces += 1;
+            self.send(StreamEvent::Token { t, i });
+        }
+    }
+
+    fn ended(&self, stop_reason: StopReason, stop_sequence: Option<String>) -> StreamEvent {
+        self.log(stop_reason.as_str());
+        StreamEvent::End(End {
+            tokens_in: self.job.prompt.len() as u64,
+            tokens_out: self.tokens_out,
+            prefill_time_ms: milliseconds(self.started, self.first_token.unwrap_or(self.started)),
+            decode_time_ms: self.decode_time_ms(),
+            stop_reason,
+            stop_sequence,
+        })
+    }
+
+    /// The terminal event of a request without a whole answer.
+    pub fn fail(&self, failure: Failure) -> StreamEvent {
+        self.log(failure.code.as_str());
+        StreamEvent::Error(failure)
+    }
+
+    /// What remains of a request after its last step: its id, and where its terminal event goes.
+    pub fn into_end(self) -> (String, UnboundedSender<StreamEvent>) {
+        (self.job.id, self.job.events)
+    }
+
+    fn log(&self, outcome: &str) {
+        tracing::info!(
+            job_id = ?self.job.id,
+            correlation_id = self.job.correlation_id,
+            outcome,
+            tokens_in = self.job.prompt.len(),
+            tokens_out = self.tokens_out,
+            ms = milliseconds(self.started, Instant::now()),
+            "request ended"
+        );
+    }
+
+    fn decode_time_ms(&self) -> f64 {
+        self.first_token
+            .map_or(0.0, |first| milliseconds(first, Instant::now()))
+    }
+
+    /// A client that is gone is noticed before the next step.
+    fn send(&self, event: StreamEvent) {
+        let _ = self.job.events.send(event);
+    }
+}
+
+/// With three decimals.
+fn milliseconds(from: Instant, to: Instant) -> f64 {
+    to.saturating_duration_since(from).as_micros() as f64 / 1000.0
+}
+
+fn internal(message: String) -> Failure {
+    Failure {
+        code: FailureCode::Internal,
+        message,
+        retriable: false,
+    }
+}
+
+fn computing_failed(error: &candle_core::Error) -> Failure {
+    let message = error.to_string();
+    tracing::error!(error = message, "a step failed");
+    // CUDA and Metal have no error kind of their own for it in candle.
+    if message.to_lowercase().contains("out of memory") {
+        return Failure {
+            code: FailureCode::OutOfMemory,
+            message: "the device has no memory left for this request".to_owned(),
+            retriable: true,
+        };
+    }
+    internal("the model could not be computed".to_owned())
+}

@@ -1,0 +1,218 @@
+//! The inference thread and the door to it.
+//!
+//! One thread computes. It holds up to `slots` requests and moves each one step in turn, so a long answer never keeps
+//! another from starting. Everything else (HTTP, health, cancelling) only touches the short lock of [`Engine`], which is never
+//! held while a step runs.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `run` | the loop of the thread |
+//! | `job` | one request that runs, and its step |
+//! | `sampler` | the choice of the next token |
+
+mod job;
+mod run;
+mod sampler;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use pool_core::name::ModelId;
+use pool_core::serving::{MemoryUse, Phase};
+use tokio::sync::{oneshot, watch};
+
+pub use job::Job;
+pub use sampler::{NoToken, Sampler};
+
+use crate::model::{Model, ModelError};
+use crate::text::Text;
+
+/// How much an engine takes at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Requests that run at the same time.
+    pub slots: u32,
+    /// Requests that may wait for a slot.
+    pub waiting: usize,
+}
+
+/// The door to the inference thread. Clones lead to the same thread.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    model: ModelId,
+    limits: Limits,
+    state: Mutex<State>,
+    /// Something in the state changed that the thread may wait for.
+    changed: Condvar,
+    /// Requests that wait or run.
+    jobs: watch::Sender<usize>,
+    /// How the model reads and writes, once it is loaded.
+    text: OnceLock<(Arc<Text>, usize)>,
+    percent: AtomicU8,
+    busy: AtomicU32,
+    weights: AtomicU64,
+    kv: AtomicU64,
+}
+
+struct State {
+    phase: Phase,
+    /// End what is left; nothing more comes.
+    ended: bool,
+    waiting: VecDeque<Job>,
+    /// The cancel flag of every request that waits or runs, by its id.
+    cancelled: HashMap<String, Arc<AtomicBool>>,
+}
+
+/// Why a request was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("the model is still loading")]
+    Loading,
+    #[error("the worker is shutting down")]
+    Draining,
+    #[error("all slots are busy and the queue is full")]
+    QueueFull,
+    #[error("a request with this job_id is already here")]
+    Duplicate,
+}
+
+impl Engine {
+    /// Starts the thread, which loads the model first. The receiver hears how the thread ended: a model that
+    /// cannot be loaded, or nothing wrong; it is cut when the thread panicked.
+    pub fn start(
+        model: ModelId,
+        limits: Limits,
+        load: impl FnOnce(&dyn Fn(u8)) -> Result<Model, ModelError> + Send + 'static,
+    ) -> std::io::Result<(Self, oneshot::Receiver<Result<(), ModelError>>)> {
+        let shared = Arc::new(Shared {
+            model,
+            limits,
+            state: Mutex::new(State {
+                phase: Phase::Loading,
+                ended: false,
+                waiting: VecDeque::new(),
+                cancelled: HashMap::new(),
+            }),
+            changed: Condvar::new(),
+            jobs: watch::Sender::new(0),
+            text: OnceLock::new(),
+            percent: AtomicU8::new(0),
+            busy: AtomicU32::new(0),
+            weights: AtomicU64::new(0),
+            kv: AtomicU64::new(0),
+        });
+        let (tell, ended) = oneshot::channel();
+        let engine = Self {
+            shared: Arc::clone(&shared),
+        };
+        std::thread::Builder::new()
+            .name("inference".to_owned())
+            .spawn(move || {
+                let _ = tell.send(run::run(&shared, load));
+            })?;
+        Ok((engine, ended))
+    }
+
+    /// Takes a request, or says why not.
+    pub fn submit(&self, job: Job) -> Result<(), Refused> {
+        let mut state = self.shared.lock();
+        match state.phase {
+            Phase::Loading => return Err(Refused::Loading),
+            Phase::Draining => return Err(Refused::Draining),
+            Phase::Ready => {}
+        }
+        if state.cancelled.contains_key(&job.id) {
+            return Err(Refused::Duplicate);
+        }
+        self.shared.drop_abandoned(&mut state);
+        let free = self.shared.limits.slots.saturating_sub(self.busy()) as usize;
+        if state.waiting.len() >= self.shared.limits.waiting + free {
+            return Err(Refused::QueueFull);
+        }
+        state
+            .cancelled
+            .insert(job.id.clone(), Arc::clone(&job.cancelled));
+        state.waiting.push_back(job);
+        self.shared.count_jobs(&state);
+        self.shared.changed.notify_one();
+        Ok(())
+    }
+
+    /// Ends a request before its next step. Unknown ids are no error.
+    pub fn cancel(&self, job_id: &str) {
+        if let Some(cancelled) = self.shared.lock().cancelled.get(job_id) {
+            cancelled.store(true, Ordering::Relaxed);
+            self.shared.changed.notify_one();
+        }
+    }
+
+    /// Refuses all that is new, waits until nothing runs or the deadline passed, then ends what is left.
+    pub async fn drain(&self, deadline: Duration) {
+        self.shared.lock().phase = Phase::Draining;
+        let mut jobs = self.shared.jobs.subscribe();
+        let _ = tokio::time::timeout(deadline, jobs.wait_for(|&jobs| jobs == 0)).await;
+        self.shared.lock().ended = true;
+        self.shared.changed.notify_one();
+    }
+
+    /// How the model reads and writes, and its context in tokens; none while it loads.
+    pub fn text(&self) -> Option<(Arc<Text>, usize)> {
+        self.shared.text.get().cloned()
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.shared.lock().phase
+    }
+
+    /// How much of the model is loaded, 0–100.
+    pub fn percent(&self) -> u8 {
+        self.shared.percent.load(Ordering::Relaxed)
+    }
+
+    /// Requests that run.
+    pub fn busy(&self) -> u32 {
+        self.shared.busy.load(Ordering::Relaxed)
+    }
+
+    pub fn memory(&self) -> MemoryUse {
+        self.shared.memory()
+    }
+}
+
+impl Shared {
+    /// The lock is only held for moves of a few words, so a panic cannot leave the state half changed.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn memory(&self) -> MemoryUse {
+        let weights = self.weights.load(Ordering::Relaxed);
+        let kv = self.kv.load(Ordering::Relaxed);
+        let total = weights + kv;
+        MemoryUse { weights, kv, total }
+    }
+
+    fn count_jobs(&self, state: &State) {
+        self.jobs.send_replace(state.cancelled.len());
+    }
+
+    /// Forgets requests that wait although nobody waits for them, so that they do not fill the queue.
+    fn drop_abandoned(&self, state: &mut State) {
+        let waiting = std::mem::take(&mut state.waiting);
+        for job in waiting {
+            if job.is_abandoned() {
+                state.cancelled.remove(&job.id);
+                job.end_unstarted();
+            } else {
+                state.waiting.push_back(job);
+            }
+        }
+        self.count_jobs(state);
+    }
+}

@@ -1,0 +1,44 @@
+//! The id that names a request through the whole fleet.
+
+use std::time::Instant;
+
+use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::middleware::Next;
+use axum::response::Response;
+use pool_core::serving::{CORRELATION_HEADER, is_correlation_id};
+
+use super::refusal::Refusal;
+use crate::random::random;
+
+/// The correlation id of the request at hand.
+#[derive(Debug, Clone)]
+pub(crate) struct CorrelationId(pub String);
+
+/// Accepts the client's id or makes one, hands it to the handlers, echoes it, and writes the line of the log.
+pub(crate) async fn correlate(mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let given = request
+        .headers()
+        .get(CORRELATION_HEADER)
+        .and_then(|value| value.to_str().ok());
+    let id = match given {
+        Some(id) if is_correlation_id(id) => id.to_owned(),
+        _ => format!("{:016x}{:016x}", random(), random()),
+    };
+    request.extensions_mut().insert(CorrelationId(id.clone()));
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = next.run(request).await;
+    if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+        tracing::info!(%method, ?path, correlation_id = id, ?refusal, "request refused");
+        response = refusal.into_response(&id);
+    } else {
+        let status = response.status().as_u16();
+        let ms = started.elapsed().as_millis() as u64;
+        tracing::debug!(%method, ?path, correlation_id = id, status, ms, "request");
+    }
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(CORRELATION_HEADER, value);
+    }
+    response
+}

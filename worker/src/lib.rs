@@ -1,0 +1,31 @@
+//! `llm-worker-rbee`: serves one model on one device over HTTP and streams tokens.
+//!
+//! # Layout
+//!
+//! | module | does |
+//! |---|---|
+//! | [`args`] | command line ↔ [`WorkerLaunch`](pool_core::launch::WorkerLaunch) |
+//! | [`model`] | a model folder to weights; tokens to logits |
+//! | [`text`] | words to tokens and back: tokenizer, chat template, ends of an answer |
+//! | [`engine`] | the inference thread: slots, queue, steps, sampling |
+//! | `http` | the endpoints; their types are [`pool_core::serving`] |
+//! | [`server`] | one worker from bound listener to exit |
+//! | [`threads`] | how many threads compute |
+//!
+//! # What always holds
+//!
+//! - What one request computes lives in its own [`model::Sequence`], made fresh and dropped with it.
+//! - Nothing but the inference thread computes, and nothing waits for it: health, cancelling and refusing take a lock
+//!   that is never held while a step runs.
+//! - A stream has one terminal event. A client that left frees its slot before the next step.
+//! - A prompt is never cut, logged or repeated in an error.
+//! - The device that was asked for is used, or the worker fails.
+
+pub mod args;
+pub mod engine;
+mod http;
+pub mod model;
+mod random;
+pub mod server;
+pub mod text;
+pub mod threads;

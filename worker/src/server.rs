@@ -1,0 +1,151 @@
+//! One worker, from its bound listener to its exit.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::serve::ListenerExt as _;
+use pool_core::launch::WorkerLaunch;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use crate::engine::{Engine, Limits};
+use crate::http::{Service, router};
+use crate::model::{Model, ModelError};
+
+/// What [`run`] goes by, beside the launch.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Requests that may wait for a slot.
+    pub waiting: usize,
+    /// How long running requests may go on once the end was asked for.
+    pub drain: Duration,
+    /// How long a stream may be silent before a comment keeps it open.
+    pub keep_alive: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            waiting: 64,
+            drain: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why a worker cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    #[error("cannot listen on {address}")]
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("{0} is not a loopback address, and whoever reaches it could use the model")]
+    NotLoopback(SocketAddr),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error("the inference thread failed")]
+    Panicked,
+    #[error("the system refused a thread or a socket")]
+    System(#[from] std::io::Error),
+}
+
+impl WorkerError {
+    /// What a person can do about it.
+    pub fn help(&self) -> String {
+        match self {
+            Self::Listen { .. } => {
+                "another process may listen there: give --listen a free port, or 0 for any"
+                    .to_owned()
+            }
+            Self::NotLoopback(address) => {
+                format!(
+                    "give --listen 127.0.0.1:{} and reach it through SSH or a proxy",
+                    address.port()
+                )
+            }
+            Self::Model(error) => error.help(),
+            Self::Panicked => {
+                "the lines above say where; this is a fault of the worker: please report it"
+                    .to_owned()
+            }
+            Self::System(_) => "check the limits of this user (`ulimit -a`)".to_owned(),
+        }
+    }
+}
+
+/// Takes the address for this worker.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, WorkerError> {
+    if !address.ip().is_loopback() {
+        return Err(WorkerError::NotLoopback(address));
+    }
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| WorkerError::Listen { address, source })
+}
+
+/// Serves on the listener until `shutdown` or `POST /shutdown`, then finishes what runs within the deadline.
+///
+/// Health is served at once, while the model is still loading. Fails when it cannot be loaded.
+pub async fn run(
+    listener: TcpListener,
+    launch: WorkerLaunch,
+    settings: Settings,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), WorkerError> {
+    tracing::info!(
+        address = %listener.local_addr()?,
+        worker_id = %launch.worker_id,
+        model = %launch.model,
+        device = %launch.device,
+        "listening"
+    );
+    let (dir, device, context) = (launch.model_dir.clone(), launch.device, launch.context);
+    let limits = Limits {
+        slots: launch.slots,
+        waiting: settings.waiting,
+    };
+    let (engine, ended) = Engine::start(launch.model.clone(), limits, move |progress| {
+        Model::load(&dir, device, context, progress)
+    })?;
+    let service = Arc::new(Service {
+        launch,
+        engine: engine.clone(),
+        started: Instant::now(),
+        keep_alive: settings.keep_alive,
+        shutdown: Notify::new(),
+    });
+
+    let closed = Arc::new(Notify::new());
+    let close = Arc::clone(&closed);
+    // Frames are small and each is wanted at once.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    let server = axum::serve(listener, router(Arc::clone(&service)))
+        .with_graceful_shutdown(async move { close.notified().await });
+    let server = tokio::spawn(server.into_future());
+
+    tokio::select! {
+        () = shutdown => {}
+        () = service.shutdown.notified() => {}
+        end = ended => return match end {
+            Ok(Err(error)) => Err(error.into()),
+            // It only ends by itself when it panicked.
+            Ok(Ok(())) | Err(_) => Err(WorkerError::Panicked),
+        },
+    }
+    tracing::info!("draining");
+    engine.drain(settings.drain).await;
+    closed.notify_one();
+    // A client that does not read its stream must not keep the process alive.
+    let _ = tokio::time::timeout(LAST_BYTES, server).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// How long clients have to read what is written, after the last request ended.
+const LAST_BYTES: Duration = Duration::from_millis(500);

@@ -1,0 +1,125 @@
+//! Words to tokens and back: the tokenizer, the chat template, the tokens that end an answer.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `chat` | the model's own chat template |
+//! | `detokenizer` | tokens to whole characters, one token at a time |
+//! | `stop` | texts that end an answer, across the borders of tokens |
+
+mod chat;
+mod detokenizer;
+mod stop;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use pool_core::serving::{Input, Message};
+use serde::Deserialize;
+use tokenizers::Tokenizer;
+
+pub use chat::{ChatError, ChatTemplate};
+pub use detokenizer::Detokenizer;
+pub use stop::StopMatcher;
+
+use crate::model::{Config, ModelError, OneOrMore, files};
+
+/// How one model reads and writes.
+pub struct Text {
+    tokenizer: Tokenizer,
+    chat: ChatTemplate,
+    /// Each of these tokens ends an answer.
+    eos: BTreeSet<u32>,
+}
+
+impl Text {
+    /// Reads `tokenizer.json`, `tokenizer_config.json`, `chat_template.jinja` and `generation_config.json`.
+    pub fn read(dir: &Path, config: &Config) -> Result<Self, ModelError> {
+        #[derive(Deserialize)]
+        struct Generation {
+            eos_token_id: Option<OneOrMore>,
+        }
+        let tokenizer = read_tokenizer(dir, config)?;
+        let chat = ChatTemplate::read(dir)?;
+        let generation: Option<Generation> = files::json(dir, "generation_config.json")?;
+        let generation = generation.and_then(|generation| generation.eos_token_id);
+        let mut text = Self {
+            eos: config.eos.iter().copied().collect(),
+            tokenizer,
+            chat,
+        };
+        text.eos
+            .extend(generation.into_iter().flat_map(OneOrMore::into_vec));
+        text.eos.extend(text.id_of(text.chat.eos_token()));
+        text.eos.extend(text.token_after_answer());
+        Ok(text)
+    }
+
+    /// The tokens of an input, as the model saw its like in training.
+    ///
+    /// A raw prompt gets the tokenizer's own special tokens; a rendered conversation has them in it already.
+    pub fn encode(&self, input: &Input) -> Result<Vec<u32>, ChatError> {
+        match input {
+            Input::Prompt(prompt) => Ok(self.ids(prompt, true)),
+            Input::Messages(messages) => Ok(self.ids(&self.chat.render(messages, true)?, false)),
+        }
+    }
+
+    /// The text of tokens, without the special ones.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        self.tokenizer.decode(ids, true).unwrap_or_default()
+    }
+
+    pub fn is_eos(&self, id: u32) -> bool {
+        self.eos.contains(&id)
+    }
+
+    fn ids(&self, text: &str, add_special_tokens: bool) -> Vec<u32> {
+        let encoding = self.tokenizer.encode_fast(text, add_special_tokens);
+        encoding
+            .map(|encoding| encoding.get_ids().to_vec())
+            .unwrap_or_default()
+    }
+
+    fn id_of(&self, token: Option<&str>) -> Option<u32> {
+        self.tokenizer.token_to_id(token?)
+    }
+
+    /// The special token that the chat template puts after an answer: what the model says when it is done.
+    fn token_after_answer(&self) -> Option<u32> {
+        const ANSWER: &str = "an answer";
+        let message = |role: &str, content: &str| Message {
+            role: role.to_owned(),
+            content: content.to_owned(),
+        };
+        let messages = [message("user", "a question"), message("assistant", ANSWER)];
+        let rendered = self.chat.render(&messages, false).ok()?;
+        let (_, after) = rendered.rsplit_once(ANSWER)?;
+        let id = *self.ids(after, false).first()?;
+        self.tokenizer
+            .get_added_vocabulary()
+            .is_special_token(&self.tokenizer.id_to_token(id)?)
+            .then_some(id)
+    }
+}
+
+fn read_tokenizer(dir: &Path, config: &Config) -> Result<Tokenizer, ModelError> {
+    let path = dir.join("tokenizer.json");
+    let damaged = |reason: String| ModelError::damaged(&path, reason);
+    let text = files::required_text(dir, "tokenizer.json")?;
+    let mut tokenizer: Tokenizer = text
+        .parse()
+        .map_err(|error: tokenizers::Error| damaged(error.to_string()))?;
+    // A file saved from training may carry both; a prompt is never cut in silence.
+    tokenizer.with_padding(None);
+    tokenizer
+        .with_truncation(None)
+        .map_err(|error| damaged(error.to_string()))?;
+    let highest = tokenizer.get_vocab(true).into_values().max();
+    if let Some(id) = highest.filter(|&id| id as usize >= config.vocab) {
+        let vocab = config.vocab;
+        return Err(damaged(format!(
+            "it has the token {id}, the model only {vocab}: they do not belong together"
+        )));
+    }
+    Ok(tokenizer)
+}
