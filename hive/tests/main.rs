@@ -1,1 +1,9 @@
-//! Integration tests of the hive.
+//! The hive as it is used: real processes, the real worker, a real model.
+
+mod cli;
+mod faults;
+mod identity;
+mod life;
+mod models;
+mod rpc;
+mod util;

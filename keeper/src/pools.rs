@@ -62,7 +62,17 @@ pub fn endpoint(pool: &fleet::Pool) -> Endpoint {
 
 /// Opens and observes every pool at once.
 pub async fn observe(fleet: &Fleet, options: &Options) -> Pools {
-    let each = fleet.pools.iter().map(|(name, pool)| async move {
+    observe_some(fleet, options, |_| true).await
+}
+
+/// Opens and observes at once the pools with these names.
+pub async fn observe_some(
+    fleet: &Fleet,
+    options: &Options,
+    wanted: impl Fn(&PoolName) -> bool,
+) -> Pools {
+    let chosen = fleet.pools.iter().filter(|(name, _)| wanted(name));
+    let each = chosen.map(|(name, pool)| async move {
         (name.clone(), look(name, &endpoint(pool), options).await)
     });
     let mut answers = futures::stream::iter(each).buffer_unordered(AT_ONCE);

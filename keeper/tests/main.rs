@@ -5,5 +5,17 @@
     reason = "clippy's exception for tests leaves out their helpers"
 )]
 
+mod fleet;
 mod sshd;
 mod transport;
+
+/// A program of this workspace, built beside `rbee`.
+fn program(name: &str) -> std::path::PathBuf {
+    let path = std::path::Path::new(env!("CARGO_BIN_EXE_rbee")).with_file_name(name);
+    assert!(
+        path.exists(),
+        "{} is missing: `cargo build` builds it, and `cargo xtask test` does so first",
+        path.display()
+    );
+    path
+}

@@ -5,11 +5,12 @@
 //! 127.0.0.1 with its own host key, its own `RBEE_HOME`, and the ssh sessions that belong to it.
 
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -79,6 +80,19 @@ impl Lab {
             lines: String::new(),
             authorized: true,
             known: true,
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // Programs of a dropped server may still be putting their last file there.
+        for _ in 0..100 {
+            match fs::remove_dir_all(self.dir.path()) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {}
+                _ => return,
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 }

@@ -48,10 +48,13 @@ async fn connect(lab: &Lab, sshd: &Sshd) -> Connection {
 }
 
 /// A bundle whose hive is `hive`.
-fn bundle(lab: &Lab, name: &str, hive: &str) -> Bundle {
+fn bundle(lab: &Lab, name: &str, hive: impl AsRef<[u8]>) -> Bundle {
     let dir = lab.path(name);
     std::fs::create_dir_all(&dir).unwrap();
-    let files = [("llm-worker-rbee", "#!/bin/sh\n"), ("rbee-hive", hive)];
+    let files = [
+        ("llm-worker-rbee", &b"#!/bin/sh\n"[..]),
+        ("rbee-hive", hive.as_ref()),
+    ];
     let files = files.map(|(name, content)| {
         std::fs::write(dir.join(name), content).unwrap();
         BundleFile {

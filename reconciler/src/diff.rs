@@ -106,7 +106,7 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Drift {
                 help: None,
             }),
             Some(PoolState::Unknown(unknown)) => PoolDrift::Unknown(unknown.clone()),
-            Some(PoolState::Bare(bare)) => PoolDrift::Known(diff_bare(desired, pool, bare)),
+            Some(PoolState::Bare(bare)) => diff_bare(desired, pool, bare),
             Some(PoolState::Known(seen)) => PoolDrift::Known(diff_known(desired, pool, seen)),
         };
         (name.clone(), drift)
@@ -117,12 +117,20 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Drift {
     }
 }
 
-fn diff_bare(desired: &Desired, pool: &DesiredPool, bare: &Bare) -> KnownDrift {
-    let nothing = Seen::default();
-    let mut drift = diff_contents(desired, pool, &nothing);
+/// A hive is installed where workers are wanted. Where none are and the hive there does not run, there
+/// may be workers of ours that cannot be stopped.
+fn diff_bare(desired: &Desired, pool: &DesiredPool, bare: &Bare) -> PoolDrift {
     if pool.workers.is_empty() {
-        return drift;
+        return match &bare.broken {
+            None => PoolDrift::Known(KnownDrift::default()),
+            Some(cause) => PoolDrift::Unknown(Unknown {
+                unreachable: false,
+                cause: cause.clone(),
+                help: Some("apply a worker to the pool: that installs a hive that runs".into()),
+            }),
+        };
     }
+    let mut drift = diff_contents(desired, pool, &Seen::default());
     drift.binaries = Some(match build_for(desired, &bare.platform) {
         Ok((target, to)) => Binaries::Install {
             target,
@@ -138,7 +146,7 @@ fn diff_bare(desired: &Desired, pool: &DesiredPool, bare: &Bare) -> KnownDrift {
         Err(why) => Binaries::NoBuild { why },
     });
     drift.unseen.clone_from(&bare.broken);
-    drift
+    PoolDrift::Known(drift)
 }
 
 fn diff_known(desired: &Desired, pool: &DesiredPool, seen: &PoolObservation) -> KnownDrift {

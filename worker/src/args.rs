@@ -24,7 +24,7 @@ struct Args {
     model: Option<ModelId>,
 
     /// Folder with the model's files, in Hugging Face layout
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", allow_hyphen_values = true)]
     model_dir: PathBuf,
 
     /// Digest of the model's files, reported by /health

@@ -1,1 +1,86 @@
-fn main() {}
+//! Repository chores: `cargo xtask demo | test | dist`.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, bail};
+use clap::Parser;
+
+#[cfg(test)]
+mod architecture;
+mod demo;
+mod dist;
+mod test;
+
+/// Repository chores.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version = env!("CARGO_PKG_VERSION"))]
+enum Cli {
+    /// Build, apply the shipped fleet.yaml on this machine, ask its model something, and leave nothing behind
+    Demo {
+        /// Use the optimised build
+        #[arg(long)]
+        release: bool,
+    },
+    /// Format, lint, build and run every test
+    Test,
+    /// Build optimised binaries into dist/<target triple>/
+    Dist {
+        /// For this target triple; its linker and Rust standard library must be installed
+        #[arg(long, value_name = "TRIPLE")]
+        target: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse() {
+        Cli::Demo { release } => demo::run(release),
+        Cli::Test => test::run(),
+        Cli::Dist { target } => dist::run(target),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A line for people.
+fn say(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// The repository's root.
+fn root() -> &'static std::path::Path {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+/// The cargo that runs this program, at the repository's root.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Shows the command, runs it and fails when it does.
+fn check(command: &mut Command) -> anyhow::Result<()> {
+    let program = std::path::Path::new(command.get_program())
+        .file_name()
+        .unwrap_or_default();
+    let args: Vec<_> = command
+        .get_args()
+        .map(|arg| arg.to_string_lossy())
+        .collect();
+    let shown = format!("{} {}", program.display(), args.join(" "));
+    say(&format!("$ {shown}"));
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run `{shown}`"))?;
+    if !status.success() {
+        bail!("`{shown}` failed: {status}");
+    }
+    Ok(())
+}

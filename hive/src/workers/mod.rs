@@ -10,7 +10,7 @@ mod start;
 mod stop;
 
 pub use detach::become_worker;
-pub use log::{Follow, prune as prune_logs, tail};
+pub use log::Follow;
 pub use ready::{answers, client};
 pub use record::{all, find, process_of, users};
 pub use spawn::{SpawnOptions, spawn};

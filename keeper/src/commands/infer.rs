@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::net::{SocketAddr, ToSocketAddrs};
 
+use pool_core::name::PoolName;
 use pool_core::observation::ObservedWorker;
 use pool_core::serving::{Answer, ExecuteRequest, Input, Message, Sampling};
 use reconciler::glob;
@@ -113,7 +114,11 @@ fn host_and_port(text: &str) -> Option<Result<SocketAddr, Failure>> {
 /// Finds a worker of the fleet that serves now, and a way to it.
 async fn find(global: &Global, args: &Infer) -> Result<(Forward, Pools), Failure> {
     let file = FleetFile::load(global.file.as_deref())?;
-    let pools = pools::observe(&file.fleet, &global.transport()).await;
+    let could_be = |pool: &PoolName| match args.worker.as_deref().and_then(pool_part) {
+        Some(pattern) => glob::matches(pattern, pool.as_str()),
+        None => true,
+    };
+    let pools = pools::observe_some(&file.fleet, &global.transport(), could_be).await;
     let mut serving = Vec::new();
     for (name, state) in &pools.observed.pools {
         if let PoolState::Known(seen) = state {
@@ -161,6 +166,13 @@ async fn find(global: &Global, args: &Infer) -> Result<(Forward, Pools), Failure
         None => Forward::Tcp(listen),
     };
     Ok((forward, pools))
+}
+
+/// The pool of a pattern for whole addresses: `name/pool/device/ordinal`.
+fn pool_part(pattern: &str) -> Option<&str> {
+    let mut parts = pattern.split('/');
+    let pool = parts.nth(1)?;
+    (parts.count() == 2).then_some(pool)
 }
 
 fn is_asked(args: &Infer, worker: &ObservedWorker) -> bool {

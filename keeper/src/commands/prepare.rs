@@ -1,6 +1,6 @@
 //! What plan, apply and destroy do alike: ask the pools, decide, show, carry out.
 
-use reconciler::desired::Desired;
+use reconciler::desired::{Desired, Purpose};
 use reconciler::diff::diff;
 use reconciler::plan::Plan;
 use reconciler::planner::{Options, plan};
@@ -26,6 +26,7 @@ pub struct Prepared {
     pub pools: Pools,
     pub bundles: Bundles,
     pub plan: Plan,
+    pub purpose: Purpose,
 }
 
 /// Asks every pool and plans to bring it to what the fleet file says.
@@ -74,12 +75,14 @@ async fn prepare(
     let pools = pools::observe(&file.fleet, &global.transport()).await;
     let builds = pools.builds(&bundles).await;
     let desired = desire(&file, builds)?;
+    let purpose = desired.purpose;
     let plan = plan(&diff(&desired, &pools.observed), options);
     Ok(Prepared {
         file,
         pools,
         bundles,
         plan,
+        purpose,
     })
 }
 
@@ -92,7 +95,7 @@ impl Prepared {
     }
 
     pub fn text(&self, colour: bool) -> String {
-        report::plan::text(&self.plan, &self.places(), colour)
+        report::plan::text(&self.plan, &self.places(), self.purpose, colour)
     }
 
     /// Shows the plan and asks whether to go on, unless that was said.
@@ -143,7 +146,7 @@ impl Prepared {
         }
         .run()
         .await;
-        let report = Report::new(&self.plan, &statuses);
+        let report = Report::new(&self.plan, &statuses, self.purpose);
         let exit = report.exit();
         if json {
             terminal.data(&super::json(&report)?);

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use pool_core::units;
+use reconciler::desired::Purpose;
 use reconciler::plan::{ActionKind, Plan, Totals};
 use serde::Serialize;
 
@@ -17,10 +18,12 @@ pub struct Report<'a> {
     /// In the order of the plan's actions.
     pub statuses: &'a [Status],
     pub done: Totals,
+    #[serde(skip)]
+    pub purpose: Purpose,
 }
 
 impl<'a> Report<'a> {
-    pub fn new(plan: &'a Plan, statuses: &'a [Status]) -> Self {
+    pub fn new(plan: &'a Plan, statuses: &'a [Status], purpose: Purpose) -> Self {
         let done = plan
             .actions
             .iter()
@@ -36,6 +39,7 @@ impl<'a> Report<'a> {
             plan,
             statuses,
             done,
+            purpose,
         }
     }
 
@@ -110,20 +114,21 @@ impl<'a> Report<'a> {
         }
         let done = past(&self.done);
         let head = match self.exit() {
-            Exit::DONE => "Apply complete",
-            Exit::INTERRUPTED => "Apply interrupted",
-            _ => "Apply not complete",
+            Exit::DONE => "complete",
+            Exit::INTERRUPTED => "interrupted",
+            _ => "not complete",
+        };
+        let (name, command) = match self.purpose {
+            Purpose::Apply => ("Apply", "rbee apply"),
+            Purpose::Destroy => ("Destroy", "rbee destroy"),
         };
         let rest = if self.exit() == Exit::DONE {
-            ""
+            String::new()
         } else {
-            " `rbee apply` goes on from here."
+            format!(" `{command}` goes on from here.")
         };
-        let _ = writeln!(
-            out,
-            "{}",
-            paint(colour, Paint::Bold, &format!("{head}: {done}.{rest}"))
-        );
+        let last = format!("{name} {head}: {done}.{rest}");
+        let _ = writeln!(out, "{}", paint(colour, Paint::Bold, &last));
         out
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use pool_core::name::PoolName;
 use pool_core::units;
+use reconciler::desired::Purpose;
 use reconciler::plan::{Action, ActionKind, Order, Plan, Totals};
 use reconciler::reason::Reason;
 
@@ -14,7 +15,7 @@ use crate::terminal::{Paint, paint};
 pub type Places = BTreeMap<PoolName, String>;
 
 /// The whole plan, ending with its totals.
-pub fn text(plan: &Plan, places: &Places, colour: bool) -> String {
+pub fn text(plan: &Plan, places: &Places, purpose: Purpose, colour: bool) -> String {
     let mut out = String::new();
     let mut pool = None;
     for action in plan.actions.iter().filter(|action| is_shown(action)) {
@@ -63,22 +64,18 @@ pub fn text(plan: &Plan, places: &Places, colour: bool) -> String {
             paint(colour, Paint::Change, "warning:")
         );
     }
-    let last = if plan.is_empty() {
-        nothing(plan)
-    } else {
-        format!("Plan: {}.", totals(&plan.totals()))
+    let open = !plan.unknown.is_empty() || !plan.blocked.is_empty();
+    let fleet = &plan.fleet;
+    let last = match (plan.is_empty(), purpose, open) {
+        (false, _, _) => format!("Plan: {}.", totals(&plan.totals())),
+        (true, _, true) => format!("No changes: nothing else of fleet {fleet} is to be done."),
+        (true, Purpose::Apply, false) => format!("No changes: fleet {fleet} is as its file says."),
+        (true, Purpose::Destroy, false) => {
+            format!("No changes: nothing of fleet {fleet} is there.")
+        }
     };
     let _ = writeln!(out, "{}", paint(colour, Paint::Bold, &last));
     out
-}
-
-fn nothing(plan: &Plan) -> String {
-    let fleet = &plan.fleet;
-    if plan.unknown.is_empty() && plan.blocked.is_empty() {
-        format!("No changes: fleet {fleet} is as its file says.")
-    } else {
-        format!("No changes: nothing else of fleet {fleet} differs from its file.")
-    }
 }
 
 /// A model is one line, though it is registered and copied; a replacement is one, though the old worker is stopped.

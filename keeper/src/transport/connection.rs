@@ -97,17 +97,23 @@ impl Connection {
         endpoint: &Endpoint,
         options: &Options,
     ) -> Result<Self, ConnectError> {
-        let session = match endpoint {
-            Endpoint::Local => None,
-            Endpoint::Ssh { .. } => Some(ssh::connect(pool, endpoint, options).await?),
-        };
-        Ok(Self {
+        let mut connection = Self {
             pool: pool.clone(),
             endpoint: endpoint.clone(),
             options: options.clone(),
-            session: session.map(Arc::new),
+            session: None,
             forwards: Arc::default(),
-        })
+        };
+        if let Endpoint::Ssh {
+            destination,
+            host_keys,
+        } = endpoint
+        {
+            let session = ssh::connect(destination, *host_keys, options).await;
+            let session = session.map_err(|(kind, cause)| connection.error(kind, cause))?;
+            connection.session = Some(Arc::new(session));
+        }
+        Ok(connection)
     }
 
     pub fn pool(&self) -> &PoolName {
@@ -150,6 +156,12 @@ impl Connection {
     }
 
     pub(super) fn error(&self, kind: ConnectErrorKind, cause: impl Into<String>) -> ConnectError {
-        ConnectError::new(&self.pool, &self.endpoint, &self.options, kind, cause)
+        ConnectError {
+            pool: self.pool.clone(),
+            destination: self.endpoint.to_string(),
+            kind,
+            cause: cause.into(),
+            help: kind.help(&self.endpoint, &self.options),
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Why a pool cannot be reached.
 
+use std::io::ErrorKind;
+
 use pool_core::name::PoolName;
 
 use super::connection::{Endpoint, Options};
@@ -46,46 +48,19 @@ pub enum ConnectErrorKind {
     Other,
 }
 
-impl ConnectError {
-    pub(super) fn new(
-        pool: &PoolName,
-        endpoint: &Endpoint,
-        options: &Options,
-        kind: ConnectErrorKind,
-        cause: impl Into<String>,
-    ) -> Self {
-        Self {
-            pool: pool.clone(),
-            destination: endpoint.to_string(),
-            kind,
-            cause: cause.into(),
-            help: kind.help(endpoint, options),
+impl ConnectErrorKind {
+    /// The kind of a failed connection, and the cause in ssh's own words.
+    pub(super) fn of(error: &openssh::Error) -> (Self, String) {
+        let said = ssh::words(error);
+        match error {
+            openssh::Error::Connect(io) if io.kind() == ErrorKind::NotFound => (Self::NoSsh, said),
+            openssh::Error::Connect(_) => Self::of_log(&said),
+            _ => (Self::Other, said),
         }
     }
 
-    /// A failed connection.
-    pub(super) fn from_ssh(
-        pool: &PoolName,
-        endpoint: &Endpoint,
-        options: &Options,
-        error: &openssh::Error,
-    ) -> Self {
-        let said = ssh::words(error);
-        let (kind, cause) = match error {
-            openssh::Error::Connect(io) if io.raw_os_error().is_some() => {
-                (ConnectErrorKind::NoSsh, said)
-            }
-            openssh::Error::Connect(_) => ConnectErrorKind::of(&said),
-            _ => (ConnectErrorKind::Other, said),
-        };
-        Self::new(pool, endpoint, options, kind, cause)
-    }
-}
-
-impl ConnectErrorKind {
-    /// The kind that ssh's log tells of, with its telling line. The first row that fits counts: a
-    /// log about a host key may also mention a closed connection.
-    fn of(log: &str) -> (Self, String) {
+    /// The first row that fits counts: a log about a host key may also mention a closed connection.
+    fn of_log(log: &str) -> (Self, String) {
         const TELLING: [(&str, ConnectErrorKind); 13] = [
             (
                 "has changed and you have requested",
@@ -123,7 +98,8 @@ impl ConnectErrorKind {
         })
     }
 
-    fn help(self, endpoint: &Endpoint, options: &Options) -> String {
+    /// The way out.
+    pub(super) fn help(self, endpoint: &Endpoint, options: &Options) -> String {
         let config = options.ssh_config.as_deref();
         let config = config.map_or(String::new(), |path| format!("-F {} ", path.display()));
         let ssh = format!("ssh {config}{endpoint}");
@@ -184,7 +160,16 @@ mod tests {
             ),
         ];
         for (log, kind, cause) in cases {
-            assert_eq!(ConnectErrorKind::of(log), (kind, cause.to_owned()));
+            assert_eq!(ConnectErrorKind::of_log(log), (kind, cause.to_owned()));
         }
+    }
+
+    #[test]
+    fn a_machine_without_ssh_is_told_what_to_install() {
+        let missing = openssh::Error::Connect(ErrorKind::NotFound.into());
+        let (kind, _) = ConnectErrorKind::of(&missing);
+        assert_eq!(kind, ConnectErrorKind::NoSsh);
+        let help = kind.help(&Endpoint::Local, &Options::default());
+        assert!(help.contains("apt install openssh-client"), "{help}");
     }
 }

@@ -102,11 +102,8 @@ impl Connection {
         let limit = self.options.start_timeout;
         let marker = tokio::time::timeout(limit, lines::after(script::POOL, &mut process.stdout));
         let Ok(marker) = marker.await else {
-            let cause = format!(
-                "its login shell printed nothing of ours for {} s",
-                limit.as_secs()
-            );
-            return Err(self.error(ConnectErrorKind::Timeout, cause));
+            let cause = format!("no word of it for {} s", limit.as_secs());
+            return Err(self.error(ConnectErrorKind::Shell, cause));
         };
         let Some(marker) = marker.as_deref().and_then(Marker::parse) else {
             return Err(self.no_script(&process.end().await));

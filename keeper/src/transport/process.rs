@@ -112,9 +112,7 @@ impl Process {
         };
         assemble().map_err(|error: io::Error| format!("cannot talk to sh: {error}"))
     }
-}
 
-impl Process {
     /// Closes stdin and waits a little for the end.
     pub async fn end(self) -> Ended {
         drop((self.stdin, self.stdout));

@@ -6,12 +6,11 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use openssh::{ControlPersist, Error, KnownHosts, Session, SessionBuilder};
-use pool_core::name::PoolName;
 use tokio::sync::Semaphore;
 
-use super::connection::{Endpoint, HostKeys, Options};
+use super::connection::{HostKeys, Options};
 use super::control;
-use super::error::{ConnectError, ConnectErrorKind};
+use super::error::ConnectErrorKind;
 use super::process::Exit;
 
 /// More handshakes at once are slower: each wants a core.
@@ -25,19 +24,10 @@ const LOGIN: Duration = Duration::from_mins(1);
 
 /// One TCP connection to a pool.
 pub async fn connect(
-    pool: &PoolName,
-    endpoint: &Endpoint,
+    destination: &str,
+    host_keys: HostKeys,
     options: &Options,
-) -> Result<Session, ConnectError> {
-    let fail = |kind, cause: String| ConnectError::new(pool, endpoint, options, kind, cause);
-    let Endpoint::Ssh {
-        destination,
-        host_keys,
-    } = endpoint
-    else {
-        let cause = "a local pool needs no ssh".to_owned();
-        return Err(fail(ConnectErrorKind::Other, cause));
-    };
+) -> Result<Session, (ConnectErrorKind, String)> {
     let mut builder = SessionBuilder::default();
     builder
         .known_hosts_check(match host_keys {
@@ -51,31 +41,30 @@ pub async fn connect(
         builder.config_file(config);
     }
     let (builder, host) = builder.resolve(destination);
-    if !is_host(host) {
-        let cause = format!("`{host}` is not a host name");
-        return Err(fail(ConnectErrorKind::NameUnknown, cause));
+    let names = [Some(host), builder.get_user()];
+    if let Some(odd) = names.into_iter().flatten().find(|name| !is_plain(name)) {
+        let cause = format!("`{odd}` is not the name of a host or user");
+        return Err((ConnectErrorKind::NameUnknown, cause));
     }
     let mut builder = builder.into_owned();
-    let folder = control::folder().map_err(|error| fail(ConnectErrorKind::Other, error))?;
+    let folder = control::folder().map_err(|cause| (ConnectErrorKind::Other, cause))?;
     builder.control_directory(folder);
 
     let _turn = HANDSHAKES.acquire().await;
     let login = builder.connect_mux(host.trim_matches(['[', ']']));
-    match tokio::time::timeout(options.connect_timeout + LOGIN, login).await {
-        Ok(Ok(session)) => Ok(session),
-        Ok(Err(error)) => Err(ConnectError::from_ssh(pool, endpoint, options, &error)),
-        Err(_) => Err(fail(
-            ConnectErrorKind::Timeout,
-            "the login did not finish".to_owned(),
-        )),
-    }
+    let login = tokio::time::timeout(options.connect_timeout + LOGIN, login).await;
+    let login = login.map_err(|_| {
+        let cause = "the login did not finish".to_owned();
+        (ConnectErrorKind::Timeout, cause)
+    })?;
+    login.map_err(|error| ConnectErrorKind::of(&error))
 }
 
-/// ssh takes a host that starts with `-` for an option, and older ones hand it unquoted to the shell of a
-/// `ProxyCommand`; a fleet file may come from a stranger's pull request.
-fn is_host(host: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-:%[]@".contains(c);
-    !host.is_empty() && !host.starts_with('-') && host.chars().all(plain)
+/// ssh takes a host that starts with `-` for an option, and hands names unquoted to the shell of a
+/// `ProxyCommand` or `Match exec`; a fleet file may come from a stranger's pull request.
+fn is_plain(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-:%[]".contains(c);
+    !name.is_empty() && !name.starts_with('-') && name.chars().all(plain)
 }
 
 /// What ssh, or the crate that drives it, says about a failure.

@@ -1,15 +1,77 @@
 //! Running hives: what happens to calls, to the connection, and to what is left on the pool.
 
-use std::io::{Read, Write};
+use std::io::{Cursor, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use keeper::transport::{CallError, Connection, Forward, Options};
-use pool_core::rpc::Request;
+use pool_core::digest::Sha256;
+use pool_core::model::CatalogEntry;
+use pool_core::rpc::{Event, Outcome, Request};
 
 use super::{POLITE, bundle, connect, eventually, options, running, ssh};
+use crate::program;
 use crate::sshd::Lab;
+
+#[tokio::test]
+async fn the_real_hive_answers_takes_content_and_runs_commands_all_over_one_connection() {
+    let lab = Lab::new();
+    let sshd = lab.server("box").home("a home").start();
+    let connection = connect(&lab, &sshd).await;
+    let hive = std::fs::read(program("rbee-hive")).unwrap();
+    let bundle = bundle(&lab, "build", hive);
+    connection.install(&bundle, |_| ()).await.unwrap();
+    let client = running(connection.open().await.unwrap());
+
+    let content: Vec<u8> = (0..5_000_000_u32).map(|n| (n >> 3) as u8).collect();
+    let (sha256, size) = (Sha256::of(&content), content.len() as u64);
+    let entry = Box::new(model(sha256, size));
+    let missing = client.call(Request::Register { entry }, |_| ()).await;
+    assert!(matches!(missing, Ok(Outcome::Missing(files)) if files.len() == 1));
+
+    let observe = client.call(Request::Observe, |_| ());
+    let upload = client.upload(sha256, size, Cursor::new(content), |_| ());
+    let mut printed = Vec::new();
+    let argv = vec!["devices".to_owned()];
+    let command = client.call(Request::Command { argv }, |event| printed.push(event));
+    let (observed, uploaded, exit) = tokio::join!(observe, upload, command);
+
+    let Ok(Outcome::Observed(observed)) = observed else {
+        panic!("{observed:?}");
+    };
+    assert_eq!(observed.build, Some(bundle.digest));
+    assert_eq!(Path::new(&observed.home), sshd.home());
+    assert_eq!(uploaded, Ok(Outcome::Stored));
+    assert_eq!(exit, Ok(Outcome::Exit(0)));
+    let has_cpu =
+        |event: &Event| matches!(event, Event::Output { line, .. } if line.contains("cpu"));
+    assert!(printed.iter().any(has_cpu), "{printed:?}");
+    client.close().await;
+    connection.close().await;
+}
+
+/// A model of one file.
+fn model(sha256: Sha256, size: u64) -> CatalogEntry {
+    let digest = Sha256::of(format!("{sha256}  model.safetensors\n"));
+    let entry = serde_json::json!({
+        "id": "tiny",
+        "name": "tiny",
+        "source": { "repo": "./tiny" },
+        "path": "",
+        "digest": digest,
+        "size_bytes": size,
+        "files": [{ "path": "model.safetensors", "size": size, "sha256": sha256 }],
+        "downloaded": false,
+        "backends": ["cpu"],
+        "format": "safetensors",
+        "architecture": "llama",
+        "context_length": 512,
+        "vocab_size": 256,
+    });
+    serde_json::from_value(entry).unwrap()
+}
 
 #[tokio::test]
 async fn a_killed_server_fails_the_calls_in_flight_at_once() {

@@ -89,8 +89,12 @@ impl FromStr for Connect {
         if let Some(user) = user.filter(|user| !word(user)) {
             return Err(InvalidConnect::User(user.to_owned()));
         }
-        let is_ip6 = rest.starts_with('[') && host.parse::<Ipv6Addr>().is_ok();
-        if !is_ip6 && !word(host) {
+        let is_host = if rest.starts_with('[') {
+            host.parse::<Ipv6Addr>().is_ok()
+        } else {
+            word(host)
+        };
+        if !is_host {
             return Err(InvalidConnect::Host(host.to_owned()));
         }
         let port = port

@@ -122,8 +122,10 @@ impl Links {
     }
 
     fn matched(&self, pattern: &DevicePattern) -> Vec<(&PoolName, Device)> {
-        let devices = self.devices.iter();
-        devices
+        let (pool_part, _) = pattern.parts();
+        let pools = self.devices.iter();
+        pools
+            .filter(|(pool, _)| glob::matches(pool_part, pool.as_str()))
             .flat_map(|(pool, devices)| devices.iter().map(move |device| (pool, *device)))
             .filter(|(pool, device)| pattern.matches(pool, *device))
             .collect()

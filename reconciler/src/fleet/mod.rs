@@ -2,8 +2,8 @@
 //!
 //! The text becomes a tree of nodes that know their places (`yaml`, `node`), the tree becomes typed
 //! values (`read`, with the tools of `field`, `fields` and `text`), and `links` checks what one part
-//! says of another. None of them stops at a mistake, except where the text is not YAML. [`schema`] is the
-//! same format for editors; its keys and those that are read are held equal by a test.
+//! says of another. None of them stops at a mistake, except where the text is not YAML. [`schema()`]
+//! is the same format for editors; its keys and those that are read are held equal by a test.
 
 mod connect;
 mod field;

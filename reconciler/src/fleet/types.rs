@@ -158,7 +158,7 @@ pub struct Check {
     pub max_tokens: Option<Spanned<u32>>,
 }
 
-/// How the schema describes a list that may also be written as its only value.
+/// One value, or a list of them.
 #[derive(JsonSchema)]
 #[schemars(untagged, inline)]
 #[expect(dead_code, reason = "only its schema is used")]

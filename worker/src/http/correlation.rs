@@ -30,7 +30,7 @@ pub(crate) async fn correlate(mut request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = next.run(request).await;
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
-        tracing::info!(%method, ?path, correlation_id = id, ?refusal, "request refused");
+        tracing::info!(%method, ?path, correlation_id = id, %refusal, "request refused");
         response = refusal.into_response(&id);
     } else {
         let status = response.status().as_u16();

@@ -1,5 +1,7 @@
 //! Every answer that is not a success.
 
+use std::fmt;
+
 use axum::Json;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -60,6 +62,20 @@ impl Refusal {
         response
     }
 }
+
+/// For the log: the code and the fields. Messages stay out of it, because a chat template may quote the prompt in its own.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.code)?;
+        let fields = self.details.iter().map(|violation| &violation.field);
+        fields
+            .take(MOST_FIELDS)
+            .try_for_each(|field| write!(f, " {field:?}"))
+    }
+}
+
+/// Fields in one line of the log.
+const MOST_FIELDS: usize = 12;
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {

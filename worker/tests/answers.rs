@@ -1,0 +1,129 @@
+//! What the model says, through the real binary or a real server.
+
+use pool_core::serving::StopReason;
+use serde_json::json;
+
+use crate::support::{Binary, Client, Server, ask, examples, read_json, tiny};
+
+#[tokio::test]
+async fn every_listed_question_is_answered_right_by_the_binary() {
+    let (_binary, client) = Binary::serve(&tiny());
+    let questions = read_json(examples().join("questions.json"));
+    let questions = questions.as_array().unwrap();
+    assert!(questions.len() >= 30);
+    for (n, question) in questions.iter().enumerate() {
+        let text = question["question"].as_str().unwrap();
+        let answer = client.answer(&ask(&format!("q-{n}"), text)).await;
+        assert_eq!(answer.text, question["answer"].as_str().unwrap(), "{text}");
+        assert_eq!(answer.end.stop_reason, StopReason::Eos, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn requests_leave_nothing_behind_for_the_next() {
+    let server = Server::tiny().await;
+    let alone = server
+        .client
+        .answer(&ask("a", "What is the capital of France?"))
+        .await;
+    let long = server.client.answer(&ask("b", "Count to fifty.")).await;
+    let again = server
+        .client
+        .answer(&ask("c", "What is the capital of France?"))
+        .await;
+    assert!(long.text.len() > 100);
+    assert_eq!(again.text, alone.text);
+    assert_eq!(again.end.tokens_in, alone.end.tokens_in);
+}
+
+fn hot(job_id: &str, seed: Option<u64>) -> serde_json::Value {
+    json!({"job_id": job_id, "prompt": "The machines", "temperature": 2, "max_tokens": 40, "seed": seed})
+}
+
+#[tokio::test]
+async fn the_same_seed_gives_the_same_tokens() {
+    let Server { client, .. } = Server::tiny().await;
+    let first = client.answer(&hot("a", Some(7))).await;
+    assert_eq!(first.seed, 7);
+    assert_eq!(client.answer(&hot("b", Some(7))).await.text, first.text);
+    assert_ne!(client.answer(&hot("c", Some(8))).await.text, first.text);
+    let chosen = client.answer(&hot("d", None)).await;
+    let other = client.answer(&hot("e", None)).await;
+    assert_ne!(chosen.seed, other.seed);
+    assert_eq!(
+        client.answer(&hot("f", Some(chosen.seed))).await.text,
+        chosen.text
+    );
+}
+
+#[tokio::test]
+async fn many_at_once_answer_as_each_alone() {
+    let Server { client, .. } = Server::tiny().await;
+    let bodies: Vec<_> = (0..12_u64)
+        .map(|n| match n % 3 {
+            0 => ask(&format!("j-{n}"), "Name the months of the year."),
+            1 => hot(&format!("j-{n}"), Some(n)),
+            _ => ask(&format!("j-{n}"), "Count to fifty."),
+        })
+        .collect();
+    let mut alone = Vec::new();
+    for body in &bodies {
+        alone.push(client.answer(body).await.text);
+    }
+    // Twelve for four slots: the others wait in the queue.
+    let together = futures::future::join_all(bodies.iter().map(|body| client.answer(body))).await;
+    let together: Vec<String> = together.into_iter().map(|answer| answer.text).collect();
+    assert_eq!(together, alone);
+}
+
+#[tokio::test]
+async fn max_tokens_and_the_context_end_an_answer() {
+    let Server { client, .. } = Server::tiny().await;
+    let mut few = ask("a", "Count to fifty.");
+    few["max_tokens"] = json!(5);
+    let answer = client.answer(&few).await;
+    assert_eq!((answer.end.tokens_out, answer.pieces), (5, 5));
+    assert_eq!(answer.end.stop_reason, StopReason::MaxTokens);
+    let full = client.answer(&ask("b", "Sing for ever.")).await;
+    assert_eq!(full.end.tokens_in + full.end.tokens_out, 512);
+    assert_eq!(full.end.stop_reason, StopReason::MaxTokens);
+}
+
+async fn stopped(client: &Client, stop: &[&str]) -> (String, StopReason, Option<String>) {
+    let mut body = ask("stop", "Name the months of the year.");
+    body["stop"] = json!(stop);
+    let answer = client.answer(&body).await;
+    (
+        answer.text,
+        answer.end.stop_reason,
+        answer.end.stop_sequence,
+    )
+}
+
+#[tokio::test]
+async fn a_stop_text_ends_the_answer_across_tokens() {
+    let Server { client, .. } = Server::tiny().await;
+    let (text, reason, stop) = stopped(&client, &["nothing", "y, Mar", "March"]).await;
+    assert_eq!(text, "January, Februar");
+    assert_eq!(
+        (reason, stop.as_deref()),
+        (StopReason::StopSequence, Some("y, Mar"))
+    );
+    // What looked like the beginning of a stop text is given out after all.
+    let (text, reason, _) = stopped(&client, &["December."]).await;
+    assert!(text.ends_with("November, December"), "{text}");
+    assert_eq!(reason, StopReason::Eos);
+}
+
+#[tokio::test]
+async fn characters_come_whole() {
+    let Server { client, .. } = Server::tiny().await;
+    let answer = client.answer(&ask("a", "Show me a rocket.")).await;
+    assert_eq!(answer.text, "🚀");
+    assert_eq!(answer.pieces, 1);
+    assert!(answer.end.tokens_out > 1);
+    // Cut inside the character: what is there comes out as the replacement character, as in `transformers`.
+    let mut cut = ask("b", "Show me a rocket.");
+    cut["max_tokens"] = json!(2);
+    assert_eq!(client.answer(&cut).await.text, "\u{fffd}");
+}

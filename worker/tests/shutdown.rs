@@ -1,0 +1,104 @@
+//! The end of a worker.
+
+use std::time::Duration;
+
+use pool_core::serving::{ErrorBody, ErrorCode, FailureCode, StopReason, StreamFault};
+use serde_json::json;
+use worker::server::Settings;
+
+use crate::support::{Binary, Folder, Server, ask, launch, sing, tiny};
+
+#[tokio::test]
+async fn sigterm_and_sigint_finish_what_runs_and_exit_with_0() {
+    for signal in ["TERM", "INT"] {
+        let (mut binary, client) = Binary::serve(&tiny());
+        let mut song = client.execute(&ask("song", "Sing for ever.")).await;
+        song.first_token().await;
+        binary.signal(signal);
+        let answer = song.finish().await.unwrap();
+        assert_eq!(answer.end.stop_reason, StopReason::MaxTokens);
+        binary.line_with("stopped");
+        assert_eq!(binary.ended().0, Some(0), "{signal}");
+    }
+}
+
+#[tokio::test]
+async fn a_draining_worker_takes_nothing_new() {
+    let folder = Folder::endless();
+    let mut server = Server::start(launch(folder.path()), Settings::default()).await;
+    let client = server.client.clone();
+    let mut song = client.execute(&sing("song")).await;
+    song.first_token().await;
+    server.shut_down();
+    client
+        .until("/ready", |status, ready| {
+            status == 503 && ready["status"] == "draining"
+        })
+        .await;
+    let refused = client.post("/execute", &sing("next")).await;
+    assert_eq!(refused.status(), 503);
+    assert_eq!(
+        refused.json::<ErrorBody>().await.unwrap().error.code,
+        ErrorCode::Draining
+    );
+    client.cancel("song").await;
+    assert!(song.finish().await.is_err());
+    server.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_runs_past_the_deadline_is_ended_and_told() {
+    let folder = Folder::endless();
+    let settings = Settings {
+        drain: Duration::ZERO,
+        ..Settings::default()
+    };
+    let mut launch = launch(folder.path());
+    launch.slots = 1;
+    let mut server = Server::start(launch, settings).await;
+    let mut song = server.client.execute(&sing("song")).await;
+    song.first_token().await;
+    let waiting = server.client.execute(&sing("waiting")).await;
+    server.shut_down();
+    for stream in [song, waiting] {
+        match stream.finish().await {
+            Err(StreamFault::Failed(failure)) => {
+                assert_eq!(failure.code, FailureCode::Deadline);
+                assert!(failure.retriable);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    server.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_can_ask_for_the_end() {
+    let server = Server::tiny().await;
+    let response = server.client.post("/shutdown", &json!({})).await;
+    assert_eq!(response.status(), 202);
+    server.ended().await.unwrap();
+}
+
+/// The model is a pipe that nobody writes: it would load for ever.
+#[tokio::test]
+async fn a_worker_that_still_loads_ends_at_once() {
+    let folder = Folder::copy();
+    std::fs::remove_file(folder.file("config.json")).unwrap();
+    let pipe = std::process::Command::new("mkfifo")
+        .arg(folder.file("config.json"))
+        .status();
+    assert!(pipe.unwrap().success());
+    let dir = folder.path().to_str().unwrap();
+    let mut binary = Binary::spawn(&[
+        "--model-dir",
+        dir,
+        "--model",
+        "m",
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    binary.line_with("listening");
+    binary.signal("TERM");
+    assert_eq!(binary.ended().0, Some(0));
+}
