@@ -29,14 +29,18 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let code = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime.block_on(run(cli)),
+        Ok(runtime) => {
+            let code = runtime.block_on(run(cli));
+            // Without waiting for the thread that still reads stdin.
+            runtime.shutdown_background();
+            code
+        }
         Err(error) => {
             say(&format!("error: cannot start: {error}"));
             1
         }
     };
-    // Without waiting for threads that still read stdin.
-    std::process::exit(code.into());
+    ExitCode::from(code)
 }
 
 async fn run(cli: Cli) -> u8 {

@@ -56,7 +56,11 @@ fn two_spawned_at_once_get_two_ports() {
     });
     assert_ne!(one.listen, two.listen);
     assert_ne!(one.id, two.id);
-    assert!(pool.workers().iter().all(|worker| worker.is_serving()));
+    assert!(
+        pool.workers()
+            .iter()
+            .all(pool_core::observation::ObservedWorker::is_serving)
+    );
     let stopped: Vec<WorkerRecord> = pool.json(&["worker", "stop-all"]);
     assert_eq!(stopped.len(), 2);
     assert_eq!(pool.workers(), []);

@@ -1,5 +1,7 @@
 //! The hive as it is used: real processes, the real worker, a real model.
 
+#![allow(clippy::unwrap_used)]
+
 mod cli;
 mod faults;
 mod identity;

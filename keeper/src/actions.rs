@@ -121,7 +121,7 @@ impl Actor<'_> {
                 "{} of {}",
                 units::bytes(sent),
                 units::bytes(total)
-            ))
+            ));
         };
         link.connection.install(&bundle, sent).await?;
         match link.connection.open().await?.hive {
@@ -166,7 +166,7 @@ impl Actor<'_> {
                 unreachable: false,
             })?;
             hive.upload(file.sha256, file.size, content, |sent| {
-                step.bytes(before + sent)
+                step.bytes(before + sent);
             })
             .await?;
             before += file.size;

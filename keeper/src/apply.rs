@@ -70,7 +70,7 @@ impl Apply<'_> {
                 match readiness(action, &statuses) {
                     _ if self.interrupt.asked() => statuses[index] = Some(Status::NotStarted),
                     Readiness::Never(because) => {
-                        statuses[index] = Some(Status::Skipped { because })
+                        statuses[index] = Some(Status::Skipped { because });
                     }
                     Readiness::Now if running.len() < self.parallelism => {
                         started[index] = true;

@@ -27,7 +27,7 @@ pub struct Global {
     /// Print one JSON document to stdout
     #[arg(long, global = true)]
     pub json: bool,
-    /// Print no colours (so do NO_COLOR and CLICOLOR=0)
+    /// Print no colours (so do `NO_COLOR` and CLICOLOR=0)
     #[arg(long, global = true)]
     pub no_color: bool,
     /// Print only data and errors

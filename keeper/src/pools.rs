@@ -91,6 +91,7 @@ async fn look(
     endpoint: &Endpoint,
     options: &Options,
 ) -> (Option<Link>, PoolState) {
+    let begun = std::time::Instant::now();
     let opened = async {
         let connection = Connection::connect(name, endpoint, options).await?;
         let opened = connection.open().await?;
@@ -115,6 +116,7 @@ async fn look(
             (Some(hive), judge(answer))
         }
     };
+    tracing::info!(pool = %name, ms = begun.elapsed().as_millis(), "asked");
     let hive = Mutex::new(hive.map(Arc::new));
     (Some(Link { connection, hive }), state)
 }

@@ -56,12 +56,8 @@ impl Terminal {
     /// Writes for people to stderr, unless they asked for quiet.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            self.err(text);
+            write_err(text);
         }
-    }
-
-    fn err(&self, text: &str) {
-        let _ = stderr().lock().write_all(text.as_bytes());
     }
 
     /// Writes `error:` what, `-->` where and `help:` what to do to stderr.
@@ -77,10 +73,10 @@ impl Terminal {
                     .iter()
                     .map(|problem| self.label(&problem.render(&file, text)))
                     .collect();
-                self.err(&rendered.join("\n"));
+                write_err(&rendered.join("\n"));
                 if problems.len() > 1 {
                     let count = problems.len();
-                    self.err(&format!(
+                    write_err(&format!(
                         "\n{} {file} has {count} problems\n",
                         self.bad("error:")
                     ));
@@ -94,7 +90,7 @@ impl Terminal {
                 if let Some(help) = help {
                     text += &format!("help: {help}\n");
                 }
-                self.err(&self.label(&text));
+                write_err(&self.label(&text));
             }
         }
     }
@@ -114,6 +110,10 @@ impl Terminal {
     fn bad(&self, text: &str) -> String {
         paint(self.colour_err, Paint::Bad, text)
     }
+}
+
+fn write_err(text: &str) {
+    let _ = stderr().lock().write_all(text.as_bytes());
 }
 
 /// The text in a colour, or as it is.

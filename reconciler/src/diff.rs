@@ -26,7 +26,7 @@ pub struct Drift {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PoolDrift {
     Unknown(Unknown),
-    Known(KnownDrift),
+    Known(Box<KnownDrift>),
 }
 
 /// The differences of a pool that answered.
@@ -107,7 +107,9 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Drift {
             }),
             Some(PoolState::Unknown(unknown)) => PoolDrift::Unknown(unknown.clone()),
             Some(PoolState::Bare(bare)) => diff_bare(desired, pool, bare),
-            Some(PoolState::Known(seen)) => PoolDrift::Known(diff_known(desired, pool, seen)),
+            Some(PoolState::Known(seen)) => {
+                PoolDrift::Known(Box::new(diff_known(desired, pool, seen)))
+            }
         };
         (name.clone(), drift)
     });
@@ -122,7 +124,7 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Drift {
 fn diff_bare(desired: &Desired, pool: &DesiredPool, bare: &Bare) -> PoolDrift {
     if pool.workers.is_empty() {
         return match &bare.broken {
-            None => PoolDrift::Known(KnownDrift::default()),
+            None => PoolDrift::Known(Box::default()),
             Some(cause) => PoolDrift::Unknown(Unknown {
                 unreachable: false,
                 cause: cause.clone(),
@@ -146,7 +148,7 @@ fn diff_bare(desired: &Desired, pool: &DesiredPool, bare: &Bare) -> PoolDrift {
         Err(why) => Binaries::NoBuild { why },
     });
     drift.unseen.clone_from(&bare.broken);
-    PoolDrift::Known(drift)
+    PoolDrift::Known(Box::new(drift))
 }
 
 fn diff_known(desired: &Desired, pool: &DesiredPool, seen: &PoolObservation) -> KnownDrift {

@@ -87,12 +87,12 @@ proptest! {
                 ActionKind::Stop { worker, .. } => {
                     let worker = seen.workers.iter().find(|seen| seen.record.id == *worker);
                     let owner = worker.and_then(|worker| worker.record.spec.fleet.as_ref());
-                    prop_assert_eq!(owner.map(|owner| owner.as_str()), Some(FLEET));
+                    prop_assert_eq!(owner.map(pool_core::name::FleetName::as_str), Some(FLEET));
                 }
                 ActionKind::Unregister { model, .. } | ActionKind::Register { model, .. } => {
                     let there = seen.models.iter().find(|seen| seen.entry.id == *model);
                     if let Some(there) = there {
-                        prop_assert_eq!(there.entry.fleet.as_ref().map(|owner| owner.as_str()), Some(FLEET));
+                        prop_assert_eq!(there.entry.fleet.as_ref().map(pool_core::name::FleetName::as_str), Some(FLEET));
                     }
                 }
                 _ => {}

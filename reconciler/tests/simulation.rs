@@ -579,17 +579,17 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
         ..one()
     };
     let foreign = with(chat(1), |worker| {
-        worker.record.spec.fleet = Some(OTHER.parse().unwrap())
+        worker.record.spec.fleet = Some(OTHER.parse().unwrap());
     });
     let by_hand = with(chat(1), |worker| {
-        (worker.record.spec.fleet, worker.record.spec.address) = (None, None)
+        (worker.record.spec.fleet, worker.record.spec.address) = (None, None);
     });
     let dead = with(chat(1), |worker| {
-        (worker.alive, worker.answers) = (false, false)
+        (worker.alive, worker.answers) = (false, false);
     });
     let hung = with(chat(1), |worker| worker.answers = false);
     let starting = with(chat(1), |worker| {
-        worker.record.state = WorkerState::Starting
+        worker.record.state = WorkerState::Starting;
     });
     vec![
         ("fresh-pool", pools(vec![("a", bare())])),

@@ -113,7 +113,7 @@ pub async fn run(
     })?;
     let service = Arc::new(Service {
         launch,
-        engine: engine.clone(),
+        engine,
         started: Instant::now(),
         keep_alive: settings.keep_alive,
         shutdown: Notify::new(),
@@ -139,7 +139,7 @@ pub async fn run(
         },
     }
     tracing::info!("draining");
-    engine.drain(settings.drain).await;
+    service.engine.drain(settings.drain).await;
     closed.notify_one();
     // A client that does not read its stream must not keep the process alive.
     let _ = tokio::time::timeout(LAST_BYTES, server).await;

@@ -1,9 +1,10 @@
 //! What the model says, through the real binary or a real server.
 
 use pool_core::serving::StopReason;
-use serde_json::json;
+use serde_json::{Value, json};
+use worker::server::Settings;
 
-use crate::support::{Binary, Client, Server, ask, examples, read_json, tiny};
+use crate::support::{Binary, Client, Folder, Server, ask, examples, launch, read_json, tiny};
 
 #[tokio::test]
 async fn every_listed_question_is_answered_right_by_the_binary() {
@@ -36,7 +37,7 @@ async fn requests_leave_nothing_behind_for_the_next() {
     assert_eq!(again.end.tokens_in, alone.end.tokens_in);
 }
 
-fn hot(job_id: &str, seed: Option<u64>) -> serde_json::Value {
+fn hot(job_id: &str, seed: Option<u64>) -> Value {
     json!({"job_id": job_id, "prompt": "The machines", "temperature": 2, "max_tokens": 40, "seed": seed})
 }
 
@@ -113,6 +114,49 @@ async fn a_stop_text_ends_the_answer_across_tokens() {
     let (text, reason, _) = stopped(&client, &["December."]).await;
     assert!(text.ends_with("November, December"), "{text}");
     assert_eq!(reason, StopReason::Eos);
+}
+
+/// Of the four places that may know what ends an answer, each alone is enough.
+#[tokio::test]
+async fn the_end_of_an_answer_is_known_from_wherever_it_is_written() {
+    for place in [
+        "config.json",
+        "generation_config.json",
+        "tokenizer_config.json",
+        "the template",
+    ] {
+        let folder = Folder::copy();
+        for (file, field) in [
+            ("config.json", "eos_token_id"),
+            ("generation_config.json", "eos_token_id"),
+            ("tokenizer_config.json", "eos_token"),
+        ] {
+            folder.edit(file, |config| {
+                if file != place {
+                    config[field] = Value::Null;
+                }
+            });
+        }
+        folder.edit("tokenizer_config.json", |config| {
+            let mut template = config["chat_template"].as_str().unwrap().to_owned();
+            if place != "the template" {
+                let ended = "'<|assistant|>\\n' + message['content'] | trim + eos_token";
+                assert!(template.contains(ended));
+                template = template.replace(ended, ended.trim_end_matches(" + eos_token"));
+            }
+            config["chat_template"] = json!(template.replace("eos_token", "'</s>'"));
+        });
+        let server = Server::start(launch(folder.path()), Settings::default()).await;
+        let answer = server
+            .client
+            .answer(&ask("j", "What is the capital of France?"))
+            .await;
+        assert_eq!(
+            (answer.text.as_str(), answer.end.stop_reason),
+            ("Paris", StopReason::Eos),
+            "{place}"
+        );
+    }
 }
 
 #[tokio::test]

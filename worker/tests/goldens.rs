@@ -181,6 +181,29 @@ fn a_prompt_in_pieces_gives_the_same_logits() {
 }
 
 #[test]
+fn a_sequence_that_grows_is_the_same_as_one_that_came_whole() {
+    let Model { decoder, text } = model();
+    let prompt = text
+        .encode(&Input::Prompt("one two three ".repeat(60)))
+        .unwrap();
+    assert!(prompt.len() > 300, "{}", prompt.len());
+    let mut whole = decoder.sequence(512).unwrap();
+    let hidden = decoder.forward(&prompt, &mut whole).unwrap();
+    let expected = decoder.last_logits(&hidden).unwrap();
+    let mut grown = decoder.sequence(512).unwrap();
+    let small = grown.bytes();
+    let hidden = prompt
+        .iter()
+        .map(|&token| decoder.forward(&[token], &mut grown).unwrap());
+    assert_close(
+        &decoder.last_logits(&hidden.last().unwrap()).unwrap(),
+        &expected,
+        "grown",
+    );
+    assert!(grown.bytes() > small);
+}
+
+#[test]
 fn greedy_continuations_are_equal() {
     let Model { decoder, text } = model();
     for run in list(&goldens(), "runs") {
@@ -223,5 +246,5 @@ fn a_sequence_takes_no_more_than_its_room() {
     assert!(decoder.forward(&[1, 2], &mut sequence).is_err());
     assert!(decoder.forward(&[], &mut sequence).is_err());
     decoder.forward(&[4], &mut sequence).unwrap();
-    assert_eq!((sequence.position(), sequence.capacity()), (4, 4));
+    assert_eq!((sequence.position(), sequence.limit()), (4, 4));
 }

@@ -102,3 +102,27 @@ async fn a_worker_that_still_loads_ends_at_once() {
     binary.signal("TERM");
     assert_eq!(binary.ended().0, Some(0));
 }
+
+#[tokio::test]
+async fn the_log_has_a_line_for_each_request_and_never_its_words() {
+    let (binary, client) = Binary::serve(&tiny());
+    let mut asked = ask("job-1", "xylophone");
+    asked["max_tokens"] = json!(3);
+    client.answer(&asked).await;
+    let refused =
+        json!({"job_id": "job-2", "messages": [{"role": "xylophone", "content": "xylophone"}]});
+    assert_eq!(client.post("/execute", &refused).await.status(), 400);
+    binary.signal("TERM");
+    let (_, log) = binary.ended();
+    let ended = log.lines().find(|line| line.contains("job-1")).unwrap();
+    assert!(
+        ended.contains("tokens_out=3") && ended.contains("MAX_TOKENS"),
+        "{ended}"
+    );
+    assert!(
+        log.lines()
+            .any(|line| line.contains("InvalidRequest") && line.contains("/execute")),
+        "{log}"
+    );
+    assert!(!log.contains("xylophone"), "{log}");
+}

@@ -54,7 +54,7 @@ fn a_missing_file_is_named() {
 fn an_unsupported_family_is_named_with_what_is_supported() {
     let folder = Folder::copy();
     folder.edit("config.json", |config| {
-        config["model_type"] = json!("mamba")
+        config["model_type"] = json!("mamba");
     });
     says(
         &failure(folder.path(), &[]),
@@ -91,7 +91,7 @@ fn a_damaged_file_is_named() {
 fn weights_of_another_shape_than_the_config_says_are_refused() {
     let folder = Folder::copy();
     folder.edit("config.json", |config| {
-        config["num_hidden_layers"] = json!(4)
+        config["num_hidden_layers"] = json!(4);
     });
     says(
         &failure(folder.path(), &[]),
@@ -99,14 +99,16 @@ fn weights_of_another_shape_than_the_config_says_are_refused() {
     );
     let folder = Folder::copy();
     folder.edit("config.json", |config| {
-        config["intermediate_size"] = json!(255)
+        config["intermediate_size"] = json!(255);
     });
     says(
         &failure(folder.path(), &[]),
         &["gate_proj", "[256, 128]", "[255, 128]"],
     );
     let folder = Folder::copy();
-    folder.edit("config.json", |config| config["vocab_size"] = json!(700));
+    folder.edit("config.json", |config| {
+        config["vocab_size"] = json!(700);
+    });
     says(
         &failure(folder.path(), &[]),
         &["tokenizer.json", "767", "700"],
@@ -151,6 +153,22 @@ fn usage_help_and_version_have_their_own_exit_codes() {
     assert_eq!(Binary::spawn(&["--frobnicate"]).ended().0, Some(64));
     assert_eq!(Binary::spawn(&["--help"]).ended().0, Some(0));
     assert_eq!(Binary::spawn(&["--version"]).ended().0, Some(0));
+}
+
+/// The variables can only be set before the program starts, so it starts itself once more, as the same process.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn as_many_threads_compute_as_the_process_may_use() {
+    let (binary, _client) = Binary::serve(&tiny());
+    let environment =
+        std::fs::read_to_string(format!("/proc/{}/environ", binary.child.id())).unwrap();
+    let set: HashMap<&str, &str> = environment
+        .split('\0')
+        .filter_map(|line| line.split_once('='))
+        .collect();
+    let count = std::thread::available_parallelism().unwrap().to_string();
+    assert_eq!(set["RAYON_NUM_THREADS"], count);
+    assert_eq!(set["CANDLE_NUM_THREADS"], count);
 }
 
 /// Splits the tiny model into two files with an index.
@@ -215,7 +233,7 @@ fn a_missing_shard_is_named() {
 async fn tied_weights_need_no_output_matrix() {
     let folder = Folder::copy();
     folder.edit("config.json", |config| {
-        config["tie_word_embeddings"] = json!(true)
+        config["tie_word_embeddings"] = json!(true);
     });
     let mut weights =
         candle_core::safetensors::load(folder.file("model.safetensors"), &Device::Cpu).unwrap();

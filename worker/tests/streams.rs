@@ -82,14 +82,8 @@ async fn a_long_answer_keeps_no_other_from_starting() {
 async fn a_full_queue_says_when_to_come_back() {
     let folder = Folder::endless();
     let (server, song) = occupied(&folder, few(1)).await;
-    let waiting = server
-        .client
-        .execute(&ask("waiting", "What is the capital of France?"))
-        .await;
-    let refused = server
-        .client
-        .post("/execute", &ask("third", "What is 2 + 2?"))
-        .await;
+    let mut waiting = server.client.execute(&sing("waiting")).await;
+    let refused = server.client.post("/execute", &sing("third")).await;
     assert_eq!(refused.status(), 429);
     assert!(
         refused.headers()["retry-after"]
@@ -104,8 +98,6 @@ async fn a_full_queue_says_when_to_come_back() {
     assert_eq!(body["error"]["retriable"], true);
     server.client.cancel("song").await;
     assert!(failed_with(FailureCode::Cancelled, song.finish().await));
-    // The model knows no end, so only the beginning of its answer counts.
-    let mut waiting = waiting;
     waiting.first_token().await;
 }
 

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use worker::server::{Settings, WorkerError, bind, run};
 
 /// No wait of a test takes longer; a worker that hangs fails the test.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future)
@@ -55,10 +55,10 @@ impl Folder {
             config["eos_token_id"] = Value::Null;
         });
         folder.edit("generation_config.json", |config| {
-            config["eos_token_id"] = Value::Null
+            config["eos_token_id"] = Value::Null;
         });
         folder.edit("tokenizer_config.json", |config| {
-            config["eos_token"] = Value::Null
+            config["eos_token"] = Value::Null;
         });
         folder
     }
@@ -110,9 +110,13 @@ impl Server {
         let listener = bind(launch.listen).await.unwrap();
         let client = Client::new(&listener.local_addr().unwrap().to_string());
         let (shutdown, asked) = oneshot::channel();
-        let end = tokio::spawn(run(listener, launch, settings, async {
-            let _ = asked.await;
-        }));
+        // Without a word of the test the worker runs until the test is over.
+        let asked = async {
+            if asked.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let end = tokio::spawn(run(listener, launch, settings, asked));
         Self {
             client,
             shutdown: Some(shutdown),
@@ -144,6 +148,8 @@ impl Binary {
         let mut child = Command::new(env!("CARGO_BIN_EXE_llm-worker-rbee"))
             .args(args)
             .env_remove("RUST_LOG")
+            .env_remove("RAYON_NUM_THREADS")
+            .env_remove("CANDLE_NUM_THREADS")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

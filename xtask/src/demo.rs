@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, bail};
 
@@ -58,33 +58,26 @@ impl Demo {
     fn apply_and_ask(&self) -> anyhow::Result<()> {
         self.rbee(&["apply", "--yes"])?;
         self.rbee(&["status"])?;
-        let answer = self.rbee(&["infer", "--worker", "chat", "--prompt", QUESTION])?;
+        let answer = self.streamed(&["infer", "--worker", "chat", "--prompt", QUESTION])?;
         if answer.trim() != ANSWER {
             bail!("the answer is {:?}, not {ANSWER}", answer.trim());
         }
         Ok(())
     }
 
-    /// Shows and runs a command of rbee, and returns what it printed while printing it.
-    fn rbee(&self, args: &[&str]) -> anyhow::Result<String> {
-        let shown: Vec<String> = args
-            .iter()
-            .map(|arg| {
-                if arg.contains(' ') {
-                    format!("{arg:?}")
-                } else {
-                    (*arg).to_owned()
-                }
-            })
-            .collect();
-        say(&format!("\n$ rbee {}", shown.join(" ")));
-        let mut child = Command::new(&self.rbee)
-            .args(args)
-            .current_dir(root())
-            .env("RBEE_HOME", &self.home)
+    /// Shows and runs a command of rbee.
+    fn rbee(&self, args: &[&str]) -> anyhow::Result<()> {
+        let (mut command, shown) = self.command(args);
+        ended(command.status(), &shown)
+    }
+
+    /// The same, and returns what it printed while printing it.
+    fn streamed(&self, args: &[&str]) -> anyhow::Result<String> {
+        let (mut command, shown) = self.command(args);
+        let mut child = command
             .stdout(Stdio::piped())
             .spawn()
-            .with_context(|| format!("cannot run {}", self.rbee.display()))?;
+            .with_context(|| shown.clone())?;
         let mut output = Vec::new();
         if let Some(mut stdout) = child.stdout.take() {
             let mut buffer = [0; 4096];
@@ -99,10 +92,36 @@ impl Demo {
                 out.flush()?;
             }
         }
-        let status = child.wait()?;
-        if !status.success() {
-            bail!("`rbee {}` failed: {status}", shown.join(" "));
-        }
+        ended(child.wait(), &shown)?;
         Ok(String::from_utf8_lossy(&output).into_owned())
     }
+
+    fn command(&self, args: &[&str]) -> (Command, String) {
+        let quoted = |arg: &&str| {
+            if arg.contains(' ') {
+                format!("{arg:?}")
+            } else {
+                (*arg).to_owned()
+            }
+        };
+        let shown = format!(
+            "rbee {}",
+            args.iter().map(quoted).collect::<Vec<_>>().join(" ")
+        );
+        say(&format!("\n$ {shown}"));
+        let mut command = Command::new(&self.rbee);
+        command
+            .args(args)
+            .current_dir(root())
+            .env("RBEE_HOME", &self.home);
+        (command, shown)
+    }
+}
+
+fn ended(status: std::io::Result<ExitStatus>, shown: &str) -> anyhow::Result<()> {
+    let status = status.with_context(|| format!("cannot run `{shown}`"))?;
+    if !status.success() {
+        bail!("`{shown}` failed: {status}");
+    }
+    Ok(())
 }

@@ -68,7 +68,7 @@ impl Connection {
             return Some(self.early.remove(place).event);
         }
         loop {
-            match self.replies.recv_timeout(Duration::from_secs(60)) {
+            match self.replies.recv_timeout(Duration::from_mins(1)) {
                 Ok(reply) if reply.id == id => return Some(reply.event),
                 Ok(reply) => self.early.push(reply),
                 Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return None,

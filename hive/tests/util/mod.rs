@@ -26,7 +26,7 @@ pub fn tiny_llama() -> PathBuf {
 
 /// Waits until a thing is there.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         if let Some(found) = look() {
             return found;

@@ -119,16 +119,13 @@ fn split(args: &[OsString]) -> Result<(Option<String>, Vec<String>), Failure> {
 }
 
 fn choose(file: &FleetFile, pool: Option<String>) -> Result<PoolName, Failure> {
-    match pool {
-        Some(name) => name.parse().map_err(|_| unknown_pool(file, &name)),
-        None => {
-            let mut names = file.fleet.pools.keys();
-            match (names.next(), names.next()) {
-                (Some(only), None) => Ok(only.clone()),
-                _ => Err(Failure::new("which pool?")
-                    .help(format!("--pool NAME, one of: {}", names_of(file)))
-                    .exit(Exit::USAGE)),
-            }
+    if let Some(name) = pool { name.parse().map_err(|_| unknown_pool(file, &name)) } else {
+        let mut names = file.fleet.pools.keys();
+        match (names.next(), names.next()) {
+            (Some(only), None) => Ok(only.clone()),
+            _ => Err(Failure::new("which pool?")
+                .help(format!("--pool NAME, one of: {}", names_of(file)))
+                .exit(Exit::USAGE)),
         }
     }
 }

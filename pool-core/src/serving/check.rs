@@ -91,7 +91,7 @@ impl StreamCheck {
                 return Err(StreamFault::StartedTwice);
             }
             StreamEvent::Started { job_id, seed, .. } => {
-                self.started = Some((job_id.clone(), *seed))
+                self.started = Some((job_id.clone(), *seed));
             }
             StreamEvent::Error(failure) => self.terminal = Some(Err(failure.clone())),
             _ if self.started.is_none() => return Err(StreamFault::NotStarted),

@@ -2,12 +2,12 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`request`](self) | [`ExecuteRequest`], [`CancelRequest`], and the check that finds every [`Violation`] at once |
-//! | [`event`](self) | [`StreamEvent`], what a stream says |
-//! | [`sse`](self) | [`Frame`] and [`SseParser`]: server-sent events as text, and back from bytes in any pieces |
-//! | [`check`](self) | [`StreamCheck`]: whether a stream is whole |
-//! | [`status`](self) | [`Health`] and [`Ready`] |
-//! | [`error`](self) | [`ErrorBody`], the one shape of every refusal |
+//! | `request` | [`ExecuteRequest`], [`CancelRequest`], and the check that finds every [`Violation`] at once |
+//! | `event` | [`StreamEvent`], what a stream says |
+//! | `sse` | [`Frame`] and [`SseParser`]: server-sent events as text, and back from bytes in any pieces |
+//! | `check` | [`StreamCheck`]: whether a stream is whole |
+//! | `status` | [`Health`] and [`Ready`] |
+//! | `error` | [`ErrorBody`], the one shape of every refusal |
 
 mod check;
 mod error;

@@ -122,7 +122,7 @@ impl Violations {
 
 const JOB_ID: &str = "1 to 128 characters";
 
-fn is_job_id(text: &String) -> bool {
+fn is_job_id(text: &str) -> bool {
     (1..=128).contains(&text.chars().count())
 }
 
@@ -145,7 +145,7 @@ impl CancelRequest {
     /// Reads and checks a body.
     pub fn from_json(body: &[u8]) -> Result<Self, Violations> {
         let mut fields = object(body)?;
-        let job_id = fields.required("job_id", JOB_ID, is_job_id);
+        let job_id = fields.required("job_id", JOB_ID, |text: &String| is_job_id(text));
         Violations::none(fields.finish("job_id"))?;
         Ok(Self {
             job_id: job_id.unwrap_or_default(),
@@ -157,7 +157,7 @@ impl ExecuteRequest {
     /// Reads and checks a body; what depends on the model (its context, its chat template) is not checked here.
     pub fn from_json(body: &[u8]) -> Result<Self, Violations> {
         let mut fields = object(body)?;
-        let job_id = fields.required("job_id", JOB_ID, is_job_id);
+        let job_id = fields.required("job_id", JOB_ID, |text: &String| is_job_id(text));
         let input = read_input(&mut fields);
         let max_tokens =
             fields.optional("max_tokens", "a whole number, at least 1", |&n| n >= 1_u32);

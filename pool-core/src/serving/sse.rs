@@ -128,10 +128,8 @@ mod tests {
             frame("token", "1", "é 🚀: x"),
             frame("end", "2", "two\nlines\n"),
         ];
-        let text: String = frames
-            .iter()
-            .map(|frame| format!("{frame}{KEEP_ALIVE}"))
-            .collect();
+        let written: Vec<String> = frames.iter().map(Frame::to_string).collect();
+        let text = written.join(KEEP_ALIVE);
         for line_end in ["\n", "\r\n", "\r"] {
             let text = text.replace('\n', line_end);
             let bytes = text.as_bytes();

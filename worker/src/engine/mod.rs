@@ -38,8 +38,7 @@ pub struct Limits {
     pub waiting: usize,
 }
 
-/// The door to the inference thread. Clones lead to the same thread.
-#[derive(Clone)]
+/// The door to the inference thread, which ends when the door is dropped.
 pub struct Engine {
     shared: Arc<Shared>,
 }
@@ -157,6 +156,10 @@ impl Engine {
         self.shared.lock().phase = Phase::Draining;
         let mut jobs = self.shared.jobs.subscribe();
         let _ = tokio::time::timeout(deadline, jobs.wait_for(|&jobs| jobs == 0)).await;
+        self.end();
+    }
+
+    fn end(&self) {
         self.shared.lock().ended = true;
         self.shared.changed.notify_one();
     }
@@ -182,6 +185,12 @@ impl Engine {
 
     pub fn memory(&self) -> MemoryUse {
         self.shared.memory()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

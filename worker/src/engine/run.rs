@@ -48,13 +48,10 @@ fn serve(shared: &Shared, decoder: &Decoder, text: &Text) {
                 .filter_map(|job| begin(shared, decoder, job)),
         );
         shared.show(&running);
-        let mut ended = Vec::new();
-        for mut job in std::mem::take(&mut running) {
-            match job.step(decoder, text, &shared.memory()) {
-                None => running.push(job),
-                Some(terminal) => ended.push((job, terminal)),
-            }
-        }
+        // Inside the device's thread pool, so that it stays awake for the many short products of a step.
+        let ended = decoder
+            .device()
+            .with_context(|| step_all(&mut running, decoder, text, shared));
         shared.show(&running);
         for (job, terminal) in ended {
             shared.end(job, terminal);
@@ -69,6 +66,23 @@ fn serve(shared: &Shared, decoder: &Decoder, text: &Text) {
         shared.forget(&job.id);
         job.fail_unstarted(deadline());
     }
+}
+
+/// Moves each request one step; takes out those that ended, with their terminal events.
+fn step_all(
+    running: &mut Vec<Running>,
+    decoder: &Decoder,
+    text: &Text,
+    shared: &Shared,
+) -> Vec<(Running, StreamEvent)> {
+    let mut ended = Vec::new();
+    for mut job in std::mem::take(running) {
+        match job.step(decoder, text, &shared.memory()) {
+            None => running.push(job),
+            Some(terminal) => ended.push((job, terminal)),
+        }
+    }
+    ended
 }
 
 fn begin(shared: &Shared, decoder: &Decoder, job: Job) -> Option<Running> {

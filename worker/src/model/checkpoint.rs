@@ -192,6 +192,7 @@ impl Checkpoint {
             })?;
         self.bytes_read += end - start;
         let tensor = Tensor::from_raw_buffer(&bytes, dtype, shape, &Device::Cpu)?;
+        drop(bytes);
         Ok(tensor.to_dtype(DType::F32)?.to_device(device)?)
     }
 

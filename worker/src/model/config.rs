@@ -157,13 +157,13 @@ impl Raw {
         }
         let heads = self.num_attention_heads;
         let kv_heads = self.num_key_value_heads.unwrap_or(heads);
-        if heads % kv_heads != 0 {
+        if !heads.is_multiple_of(kv_heads) {
             return Err(format!(
                 "{heads} heads cannot share {kv_heads} heads of keys"
             ));
         }
         let head_dim = self.head_dim.unwrap_or(self.hidden_size / heads);
-        if head_dim == 0 || head_dim % 2 != 0 || head_dim > MOST {
+        if head_dim == 0 || !head_dim.is_multiple_of(2) || head_dim > MOST {
             return Err(format!("head_dim is {head_dim}: it must be even"));
         }
         let theta = self.rope_parameters.and_then(|rope| rope.rope_theta);

@@ -114,21 +114,15 @@ impl Decoder {
         &self.device
     }
 
-    /// A fresh sequence with room for `capacity` tokens, at most the context.
-    pub fn sequence(&self, capacity: usize) -> Result<Sequence> {
-        Sequence::new(&self.config, capacity.min(self.context), &self.device)
+    /// A fresh sequence for at most `limit` tokens, which the context bounds.
+    pub fn sequence(&self, limit: usize) -> Result<Sequence> {
+        Sequence::new(&self.config, limit.min(self.context), &self.device)
     }
 
     /// Appends tokens to a sequence; returns the last layer's output for each, (tokens, hidden).
     pub fn forward(&self, tokens: &[u32], sequence: &mut Sequence) -> Result<Tensor> {
         let position = sequence.position();
-        if tokens.is_empty() || position + tokens.len() > sequence.capacity() {
-            candle_core::bail!(
-                "{} tokens do not fit a sequence that holds {position} of {}",
-                tokens.len(),
-                sequence.capacity()
-            );
-        }
+        sequence.reserve(tokens.len())?;
         let mask = self.mask(tokens.len(), position)?;
         let mut x = self
             .embedding

@@ -8,19 +8,22 @@ use super::config::Config;
 pub struct Sequence {
     pub(super) layers: Vec<KeyValues>,
     position: usize,
-    capacity: usize,
+    limit: usize,
 }
 
-/// Keys and values of one layer, each (`kv_heads`, capacity, `head_dim`); rows from the position on are not yet written.
+/// Keys and values of one layer, each (`kv_heads`, room, `head_dim`); rows from the position on are not yet written.
 pub(super) struct KeyValues {
     keys: Tensor,
     values: Tensor,
 }
 
+/// Tokens that a sequence has room for at first. Most answers end long before their limit.
+const FIRST_ROOM: usize = 256;
+
 impl Sequence {
-    /// Room for `capacity` tokens.
-    pub(super) fn new(config: &Config, capacity: usize, device: &Device) -> Result<Self> {
-        let shape = (config.kv_heads, capacity, config.head_dim);
+    /// Holds at most `limit` tokens.
+    pub(super) fn new(config: &Config, limit: usize, device: &Device) -> Result<Self> {
+        let shape = (config.kv_heads, limit.min(FIRST_ROOM), config.head_dim);
         let zeros = || Tensor::zeros(shape, DType::F32, device);
         let layer = |_| {
             Ok(KeyValues {
@@ -31,7 +34,7 @@ impl Sequence {
         Ok(Self {
             layers: (0..config.layers).map(layer).collect::<Result<_>>()?,
             position: 0,
-            capacity,
+            limit,
         })
     }
 
@@ -40,16 +43,40 @@ impl Sequence {
         self.position
     }
 
-    /// Tokens it has room for.
-    pub fn capacity(&self) -> usize {
-        self.capacity
+    /// Most tokens it may hold.
+    pub fn limit(&self) -> usize {
+        self.limit
     }
 
     /// Bytes of its keys and values.
     pub fn bytes(&self) -> u64 {
-        let layer =
-            |layer: &KeyValues| 2 * layer.keys.elem_count() * layer.keys.dtype().size_in_bytes();
+        let bytes = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
+        let layer = |layer: &KeyValues| bytes(&layer.keys) + bytes(&layer.values);
         self.layers.iter().map(layer).sum::<usize>() as u64
+    }
+
+    /// Makes room for the next tokens, twice as much each time.
+    pub(super) fn reserve(&mut self, tokens: usize) -> Result<()> {
+        let needed = self.position + tokens;
+        if tokens == 0 || needed > self.limit {
+            let (position, limit) = (self.position, self.limit);
+            candle_core::bail!(
+                "{tokens} tokens do not fit a sequence that holds {position} of {limit}"
+            );
+        }
+        for layer in &mut self.layers {
+            for tensor in [&mut layer.keys, &mut layer.values] {
+                let (heads, room, head_dim) = tensor.dims3()?;
+                if needed > room {
+                    let room = (2 * room).max(needed).min(self.limit);
+                    let larger =
+                        Tensor::zeros((heads, room, head_dim), tensor.dtype(), tensor.device())?;
+                    larger.slice_set(tensor, 1, 0)?;
+                    *tensor = larger;
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn advance(&mut self, tokens: usize) {
@@ -59,7 +86,7 @@ impl Sequence {
 
 impl KeyValues {
     /// Writes the keys and values of the next tokens, each (`kv_heads`, tokens, `head_dim`), at `position`; returns all
-    /// up to them.
+    /// up to them. There must be room.
     pub fn append(
         &mut self,
         keys: &Tensor,

@@ -114,7 +114,8 @@ fn read_tokenizer(dir: &Path, config: &Config) -> Result<Tokenizer, ModelError> 
     tokenizer
         .with_truncation(None)
         .map_err(|error| damaged(error.to_string()))?;
-    let highest = tokenizer.get_vocab(true).into_values().max();
+    // Tokens added later may lie beyond the model: some fine-tunes have a padding token that it never learned.
+    let highest = tokenizer.get_vocab(false).into_values().max();
     if let Some(id) = highest.filter(|&id| id as usize >= config.vocab) {
         let vocab = config.vocab;
         return Err(damaged(format!(
