@@ -21,7 +21,9 @@ use crate::transport::Forward;
 
 pub async fn run(global: &Global, args: Infer, terminal: Terminal) -> Result<Exit, Failure> {
     let request = request(&args)?;
-    let (forward, pools) = if let Some(address) = args.worker.as_deref().and_then(host_and_port) { (Forward::Tcp(address?), None) } else {
+    let (forward, pools) = if let Some(address) = args.worker.as_deref().and_then(host_and_port) {
+        (Forward::Tcp(address?), None)
+    } else {
         let (forward, pools) = find(global, &args).await?;
         (forward, Some(pools))
     };

@@ -119,7 +119,9 @@ fn split(args: &[OsString]) -> Result<(Option<String>, Vec<String>), Failure> {
 }
 
 fn choose(file: &FleetFile, pool: Option<String>) -> Result<PoolName, Failure> {
-    if let Some(name) = pool { name.parse().map_err(|_| unknown_pool(file, &name)) } else {
+    if let Some(name) = pool {
+        name.parse().map_err(|_| unknown_pool(file, &name))
+    } else {
         let mut names = file.fleet.pools.keys();
         match (names.next(), names.next()) {
             (Some(only), None) => Ok(only.clone()),

@@ -1,6 +1,7 @@
 //! Bad pools, bad files, bad luck: each a clear error, and nothing else is lost.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -227,8 +228,11 @@ fn a_worker_that_dies_while_loading_is_reported_with_its_log() {
 
 #[test]
 fn a_port_that_is_taken_is_not_used() {
-    // Held by this test, or by anything else on the machine.
-    let _held = TcpListener::bind("127.0.0.1:8001");
+    // Workers of other tests may hold some of them, and let them go meanwhile.
+    let held: Vec<TcpListener> = (8001..8011)
+        .filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())
+        .collect();
+    assert!(!held.is_empty());
     let desk = Desk::new();
     desk.fleet(HERE, "here/cpu");
     desk.rbee(&["apply", "--yes"]).exits(0);
@@ -236,7 +240,14 @@ fn a_port_that_is_taken_is_not_used() {
     let listen = status["pools"]["here"]["workers"][0]["listen"]
         .as_str()
         .unwrap();
-    assert_ne!(listen, "127.0.0.1:8001");
+    let held: Vec<String> = held
+        .iter()
+        .map(|held| held.local_addr().unwrap().to_string())
+        .collect();
+    assert!(
+        !held.iter().any(|held| held == listen),
+        "{listen} is one of {held:?}"
+    );
 }
 
 #[test]
@@ -293,5 +304,61 @@ impl Drop for SmallDisk {
             .arg(&self.0)
             .status()
             .unwrap();
+    }
+}
+
+/// Starts an apply and sends it this signal as soon as it says that it begins `action`.
+fn apply_cut_at(desk: &Desk, action: &str, signal: &str) -> super::Ran {
+    let mut child = desk.command(&["apply", "--yes"]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let begun = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .any(|line| line.contains(action) && line.ends_with("..."));
+    assert!(begun, "`{action}` was never begun");
+    let killed = Command::new("kill")
+        .args(["-s", signal, &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    let output = child.wait_with_output().unwrap();
+    let mut ran = super::Ran::from(output);
+    ran.err = rest.join("\n");
+    ran
+}
+
+#[test]
+fn an_interrupted_apply_finishes_what_is_under_way_and_is_taken_up() {
+    let desk = Desk::new();
+    desk.fleet(HERE, "here/cpu");
+    apply_cut_at(&desk, "install", "INT")
+        .exits(130)
+        .says("what is under way is finished first")
+        .says("Apply interrupted: 1 installed.")
+        .says("not begun: here: spawn chat/here/cpu/0");
+    desk.rbee(&["apply", "--yes"])
+        .exits(0)
+        .says("Apply complete: 1 copied (2.6 MB), 1 spawned.");
+    desk.rbee(&["plan", "--detailed-exitcode"]).exits(0);
+}
+
+#[test]
+fn a_killed_apply_is_taken_up_and_nothing_runs_twice() {
+    for action in ["install", "register", "copy", "spawn"] {
+        let desk = Desk::new();
+        let pool = desk.lab.sshd("one");
+        desk.fleet(ONE, "one/cpu");
+        assert_eq!(apply_cut_at(&desk, action, "KILL").code, -1);
+        desk.rbee(&["apply", "--yes"]).exits(0);
+        desk.rbee(&["plan", "--detailed-exitcode"]).exits(0);
+        let status = desk.rbee(&["status", "--json"]).exits(0).json();
+        assert_eq!(
+            status["pools"]["one"]["workers"].as_array().map(Vec::len),
+            Some(1),
+            "{action}"
+        );
+        let records = fs::read_dir(pool.home().join("workers")).unwrap().count();
+        assert_eq!((records, desk.workers().len()), (1, 1), "{action}");
     }
 }
