@@ -11,7 +11,7 @@
 //! | [`models`] | the catalog and the content |
 //! | [`workers`] | spawning, probing and stopping worker processes |
 //! | [`process`], [`machine`] | what the system knows of a process and of the machine |
-//! | [`home`], [`file`] | the state folder, its lock, its files |
+//! | [`home`], [`file`](mod@file) | the state folder, its lock, its files |
 //! | [`error`] | how failures are said |
 //!
 //! # What always holds
@@ -57,7 +57,7 @@ impl Hive {
         Ok(Self {
             home: Home::from_env()?,
             exe,
-            http: workers::client(),
+            http: workers::client()?,
         })
     }
 }

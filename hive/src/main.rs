@@ -1,6 +1,7 @@
 //! `rbee-hive`: exit codes and the last word of an error.
 
 use std::io::Write as _;
+use std::panic::resume_unwind;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -44,19 +45,27 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> u8 {
-    let done = async { cli::run(&Hive::from_env()?, cli).await };
+    // On its own, so that work which keeps its thread busy can be interrupted too.
+    let work = async {
+        let hive = Hive::from_env()?;
+        let done = tokio::spawn(async move { cli::run(&hive, cli).await });
+        done.await
+            .unwrap_or_else(|failed| resume_unwind(failed.into_panic()))
+    };
     tokio::select! {
-        result = done => match result {
+        // Listening comes first: whoever sees a worker start may interrupt.
+        biased;
+        _ = tokio::signal::ctrl_c() => {
+            say("interrupted: a worker that is starting or stopping goes on, see `rbee-hive worker list`");
+            INTERRUPTED
+        }
+        result = work => match result {
             Ok(()) => 0,
             Err(error) => {
                 report(&error);
                 1
             }
         },
-        _ = tokio::signal::ctrl_c() => {
-            say("interrupted: a worker that is starting or stopping goes on, see `rbee-hive worker list`");
-            INTERRUPTED
-        }
     }
 }
 

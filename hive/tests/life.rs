@@ -89,7 +89,7 @@ fn a_port_that_somebody_takes_while_the_worker_starts_is_given_up() {
         .spawn()
         .unwrap();
     let record = wait_for("the record", || pool.workers().pop().map(|w| w.record));
-    let _thief = TcpListener::bind(record.listen).unwrap();
+    let _thief = wait_for("the port", || TcpListener::bind(record.listen).ok());
     std::fs::write(pool.home.join("gate"), "").unwrap();
     let output = spawning.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");

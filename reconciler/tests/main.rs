@@ -1,5 +1,10 @@
 //! Tests of the crate from outside, one module a topic.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy's exception for tests leaves out their helpers"
+)]
+
 mod bad_fleets;
 mod laws;
 mod scenarios;

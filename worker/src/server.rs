@@ -29,7 +29,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             waiting: 64,
-            drain: Duration::from_secs(5),
+            // With the last step and the last bytes a worker is gone after five seconds.
+            drain: Duration::from_secs(4),
             keep_alive: Duration::from_secs(10),
         }
     }

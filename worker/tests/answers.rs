@@ -4,7 +4,9 @@ use pool_core::serving::StopReason;
 use serde_json::{Value, json};
 use worker::server::Settings;
 
-use crate::support::{Binary, Client, Folder, Server, ask, examples, launch, read_json, tiny};
+use crate::support::{
+    Binary, Client, Folder, Server, ask, examples, launch, read_json, sing, tiny,
+};
 
 #[tokio::test]
 async fn every_listed_question_is_answered_right_by_the_binary() {
@@ -41,9 +43,16 @@ fn hot(job_id: &str, seed: Option<u64>) -> Value {
     json!({"job_id": job_id, "prompt": "The machines", "temperature": 2, "max_tokens": 40, "seed": seed})
 }
 
+fn limited(mut body: Value, max_tokens: u64) -> Value {
+    body["max_tokens"] = json!(max_tokens);
+    body
+}
+
 #[tokio::test]
 async fn the_same_seed_gives_the_same_tokens() {
-    let Server { client, .. } = Server::tiny().await;
+    // At this heat some seeds end an answer before its first word; a model that knows no end never does.
+    let folder = Folder::endless();
+    let Server { client, .. } = Server::start(launch(folder.path()), Settings::default()).await;
     let first = client.answer(&hot("a", Some(7))).await;
     assert_eq!(first.seed, 7);
     assert_eq!(client.answer(&hot("b", Some(7))).await.text, first.text);
@@ -59,12 +68,20 @@ async fn the_same_seed_gives_the_same_tokens() {
 
 #[tokio::test]
 async fn many_at_once_answer_as_each_alone() {
-    let Server { client, .. } = Server::tiny().await;
+    let folder = Folder::endless();
+    let Server { client, .. } = Server::start(launch(folder.path()), Settings::default()).await;
     let bodies: Vec<_> = (0..12_u64)
         .map(|n| match n % 3 {
-            0 => ask(&format!("j-{n}"), "Name the months of the year."),
+            0 => limited(sing(&format!("j-{n}")), 30 + n),
             1 => hot(&format!("j-{n}"), Some(n)),
-            _ => ask(&format!("j-{n}"), "Count to fifty."),
+            _ => {
+                let prompt = "<|user|>\nCount to fifty.</s>\n<|assistant|>\n";
+                let job_id = format!("j-{n}");
+                limited(
+                    json!({"job_id": job_id, "prompt": prompt, "temperature": 0}),
+                    60,
+                )
+            }
         })
         .collect();
     let mut alone = Vec::new();

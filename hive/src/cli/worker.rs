@@ -34,8 +34,8 @@ pub enum Command {
         #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
         port: Option<u16>,
         /// Seconds until it must have answered
-        #[arg(long, default_value_t = 60, value_name = "SECONDS")]
-        timeout: u64,
+        #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+        timeout: u32,
     },
     /// All workers and how they are
     List,
@@ -83,7 +83,7 @@ pub async fn run(hive: &Hive, command: Command, output: &Output) -> Result<()> {
                 context,
                 advertise: None,
             };
-            let patience = Duration::from_secs(timeout);
+            let patience = Duration::from_secs(timeout.into());
             let options = SpawnOptions { port, patience };
             let record = workers::spawn(hive, spec, options, &|progress| show(&progress)).await?;
             output.print(&record, || {

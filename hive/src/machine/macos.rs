@@ -1,4 +1,4 @@
-//! macOS: what `sysctl` and `vm_stat` print. Not run so far.
+//! macOS: what `sysctl` and `vm_stat` print. Compiled, never run.
 
 use std::process::Command;
 

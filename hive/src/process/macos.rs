@@ -1,4 +1,4 @@
-//! macOS: everything from `ps` and `sysctl`, which print what the kernel knows. Not run so far.
+//! macOS: everything from `ps` and `sysctl`, which print what the kernel knows. Compiled, never run.
 
 use std::ffi::OsString;
 use std::io;

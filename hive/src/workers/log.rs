@@ -1,11 +1,14 @@
 //! What workers printed.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use pool_core::worker::WorkerRecord;
+
+use rustix::fs::{FlockOperation, flock};
 
 use super::record;
 use crate::error::{Result, io_error};
@@ -13,6 +16,26 @@ use crate::home::{Home, Locked};
 
 /// How many logs of workers that are gone are kept.
 const KEPT: usize = 10;
+
+/// Opens the log for a worker, which holds it as long as it lives: the lock goes with the descriptor.
+pub fn open(path: &Path) -> Result<File> {
+    let open = || {
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)?;
+        rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockShared))?;
+        Ok(file)
+    };
+    open().map_err(|e: io::Error| io_error("open", path, &e))
+}
+
+/// Whether a process still holds the log that it was started with.
+pub fn is_held(path: &Path) -> bool {
+    let held = |file: File| flock(&file, FlockOperation::NonBlockingLockExclusive).is_err();
+    OpenOptions::new().append(true).open(path).is_ok_and(held)
+}
 
 /// The last lines of a log.
 pub fn tail(path: &Path, lines: usize) -> String {

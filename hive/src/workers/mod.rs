@@ -1,5 +1,6 @@
 //! The worker processes of a pool: their records, their start, their end.
 
+mod begin;
 mod detach;
 mod log;
 mod ports;

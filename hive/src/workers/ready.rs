@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use pool_core::rpc::{ErrorCode, HiveError};
 use pool_core::serving::{
     ErrorBody, ExecuteRequest, Health, Input, Message, Ready, Sampling, SseParser, StreamCheck,
     StreamFault,
@@ -14,12 +15,13 @@ use reqwest::{Client, StatusCode};
 const PROBE: Duration = Duration::from_secs(1);
 
 /// The client for workers: no proxy stands between a hive and its own machine.
-pub fn client() -> Client {
-    Client::builder()
-        .no_proxy()
-        .connect_timeout(PROBE)
-        .build()
-        .unwrap_or_default()
+pub fn client() -> crate::error::Result<Client> {
+    let client = Client::builder().no_proxy().connect_timeout(PROBE).build();
+    client.map_err(|e| HiveError {
+        code: ErrorCode::Io,
+        message: format!("cannot speak HTTP: {}", chain(&e)),
+        help: None,
+    })
 }
 
 fn url(listen: SocketAddr, path: &str) -> String {

@@ -1,12 +1,14 @@
 //! `workers/<id>.json`: one worker process, from the moment before it is started.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use pool_core::launch::WorkerLaunch;
 use pool_core::name::WorkerId;
 use pool_core::rpc::{ErrorCode, HiveError};
 use pool_core::worker::{ProcessIdentity, WorkerRecord, WorkerState};
 
+use super::log;
 use crate::error::{Result, fail, io_error};
 use crate::file::{read_json, sync_folder, write_json};
 use crate::home::{Home, Locked};
@@ -89,10 +91,24 @@ pub fn no_worker(text: &str) -> HiveError {
 pub fn process_of(home: &Home, record: &WorkerRecord) -> Option<ProcessIdentity> {
     match &record.process {
         Some(process) => process::is_alive(process).then(|| process.clone()),
-        None if record.state == WorkerState::Starting => {
-            process::find(&launch_of(home, record).to_argv())
-        }
+        None if record.state == WorkerState::Starting => find_started(home, record),
         None => None,
+    }
+}
+
+/// Looks for the process of a start that was cut short, by its command line.
+///
+/// A process has none for a moment while it becomes another program. What it has all the time is
+/// its log, so as long as that is held the process is there and is looked for again.
+fn find_started(home: &Home, record: &WorkerRecord) -> Option<ProcessIdentity> {
+    let arguments = launch_of(home, record).to_argv();
+    let deadline = Instant::now() + Duration::from_secs(1);
+    loop {
+        let found = process::find(&arguments);
+        if found.is_some() || !log::is_held(&home.log(&record.id)) || Instant::now() > deadline {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

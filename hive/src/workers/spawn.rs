@@ -2,19 +2,16 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use pool_core::FIRST_WORKER_PORT;
-use pool_core::name::WorkerId;
 use pool_core::rpc::{ErrorCode, HiveError, Progress};
 use pool_core::worker::{WorkerRecord, WorkerSpec, WorkerState};
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::ready::{self, Reported, Unanswered};
-use super::{log, ports, record, start, stop};
+use super::{begin, log, ports, record, start, stop};
 use crate::error::{Result, fail};
 use crate::home::Locked;
-use crate::{Hive, machine, models, process, random_hex};
+use crate::{Hive, process};
 
 /// How a worker is spawned, apart from what it is.
 #[derive(Debug, Clone, Copy)]
@@ -50,9 +47,10 @@ pub async fn spawn(
     let deadline = Instant::now() + options.patience;
     let mut record = block_in_place(|| {
         let home = hive.home.lock()?;
-        match take_up(&home, &spec)? {
+        begin::clear(&home, &spec)?;
+        match begin::take_up(&home, &spec)? {
             Some(record) => Ok(record),
-            None => begin(hive, &home, spec, options.port),
+            None => begin::begin(hive, &home, spec, options.port),
         }
     })?;
     loop {
@@ -120,127 +118,34 @@ async fn wait(
     }
 }
 
-/// The live worker with the same owner, address and spec. What is left of dead ones is cleared.
-fn take_up(home: &Locked, spec: &WorkerSpec) -> Result<Option<WorkerRecord>> {
-    let hash = spec.hash();
-    let mut found = None;
-    for mut record in record::all(home)? {
-        let same = &record.spec == spec;
-        let at_address = spec.address.is_some()
-            && (&record.spec.address, &record.spec.fleet) == (&spec.address, &spec.fleet);
-        let process = record::process_of(home, &record);
-        if process.is_none() && (same || at_address) {
-            record::remove(home, &record.id)?;
-        }
-        let is_usable = matches!(record.state, WorkerState::Starting | WorkerState::Ready);
-        if process.is_some() && at_address && is_usable && record.spec_hash == hash {
-            if record.process.is_none() {
-                record.process = process;
-                record::save(home, &record)?;
-            }
-            found = Some(record);
-        }
-    }
-    Ok(found)
-}
-
-/// Starts the first process for a spec.
-fn begin(hive: &Hive, home: &Locked, spec: WorkerSpec, port: Option<u16>) -> Result<WorkerRecord> {
-    check(home, &spec)?;
-    let program = start::program(hive)?;
-    let listen = match port {
-        Some(port) => ports::exactly(spec.listen_ip(), port)?,
-        None => ports::first_free(spec.listen_ip(), FIRST_WORKER_PORT, &record::users(home)?)?,
-    };
-    let id = new_id(home, &spec)?;
-    let mut record = WorkerRecord {
-        version: WorkerRecord::VERSION,
-        spec_hash: spec.hash(),
-        listen,
-        process: None,
-        started_at: Timestamp::now(),
-        state: WorkerState::Starting,
-        log: home.log(&id).display().to_string(),
-        program: program.display().to_string(),
-        failure: None,
-        spec,
-        id,
-    };
-    start::start(hive, home, &mut record, listen)?;
-    Ok(record)
-}
-
-/// Whether the pool has the model and the device.
-fn check(home: &Locked, spec: &WorkerSpec) -> Result<()> {
-    let catalog = models::load(home)?;
-    let entry = catalog.models.get(&spec.model);
-    let reason = match entry {
-        None => Some("it is not in the catalog".to_owned()),
-        Some(entry) if entry.digest != spec.model_digest => Some(format!(
-            "its content is {}, not {}",
-            entry.digest.short(),
-            spec.model_digest.short()
-        )),
-        Some(entry) if !entry.downloaded => Some("its content is not all here".into()),
-        Some(entry) => models::damaged(home, entry)
-            .first()
-            .map(|path| format!("{path} is damaged or missing")),
-    };
-    if let Some(reason) = reason {
-        return Err(fail(
-            ErrorCode::NotFound,
-            format!("the model {} cannot be served: {reason}", spec.model),
-            "bring it: `rbee apply`, or `rbee-hive models register` from its folder",
-        ));
-    }
-    let devices = machine::devices();
-    if devices.iter().all(|info| info.device != spec.device) {
-        return Err(fail(
-            ErrorCode::NotFound,
-            format!("this pool has no device {}", spec.device),
-            "`rbee-hive devices` shows those it has",
-        ));
-    }
-    Ok(())
-}
-
-/// The model's name and chance: unique on the pool, telling in a list.
-fn new_id(home: &Locked, spec: &WorkerSpec) -> Result<WorkerId> {
-    let model: String = spec.model.as_str().chars().take(48).collect();
-    loop {
-        let text = format!(
-            "{}-{}",
-            model.trim_end_matches(['.', '_', '-']),
-            random_hex()
-        );
-        let id: WorkerId = text.parse().map_err(|e| HiveError {
-            code: ErrorCode::BadRequest,
-            message: format!("{e}"),
-            help: None,
-        })?;
-        if !home.record(&id).exists() && !home.log(&id).exists() {
-            return Ok(id);
-        }
-    }
-}
-
 /// Starts a worker that ended again, on the next port, where somebody else took its port between the
 /// look and its own bind. False where that is not why it ended.
 fn move_on(hive: &Hive, record: &mut WorkerRecord) -> Result<bool> {
     let home = hive.home.lock()?;
-    let current = still_wanted(&home, record)?;
-    // Another call that waits for the same worker was first.
+    // Another call for the same worker may have been first, and have cleared this one's record.
+    let current = match begin::take_up(&home, &record.spec)? {
+        Some(current) => current,
+        None => still_wanted(&home, record)?,
+    };
     if current.process != record.process {
         *record = current;
         return Ok(true);
     }
-    if ports::is_free(record.listen)? {
+    if !lost_its_port(record) {
         return Ok(false);
     }
     let next = record.listen.port().saturating_add(1);
     let listen = ports::first_free(record.listen.ip(), next, &record::users(&home)?)?;
     start::start(hive, &home, record, listen)?;
     Ok(true)
+}
+
+/// Whether the worker said that its address is in use. A look at the port would tell nothing: who
+/// took it may have left it again.
+fn lost_its_port(record: &WorkerRecord) -> bool {
+    let listen = record.listen.to_string();
+    let says_so = |line: &str| line.contains(&listen) && line.contains("Address already in use");
+    log::tail(record.log.as_ref(), 20).lines().any(says_so)
 }
 
 /// Writes down that the worker answered.
@@ -280,9 +185,13 @@ async fn give_up(hive: &Hive, record: &WorkerRecord, reason: String) -> Result<H
         block_in_place(|| {
             let home = hive.home.lock()?;
             let mut current = still_wanted(&home, record)?;
-            current.state = WorkerState::Failed;
-            current.failure = Some(reason.clone());
-            record::save(&home, &current)
+            // Another call may have started it again meanwhile: that process is not judged here.
+            if current.process == record.process {
+                current.state = WorkerState::Failed;
+                current.failure = Some(reason.clone());
+                record::save(&home, &current)?;
+            }
+            Ok(())
         })?;
     }
     let printed = log::tail(record.log.as_ref(), 20);

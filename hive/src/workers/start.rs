@@ -1,14 +1,12 @@
 //! Starting the process of a record.
 
-use std::fs::OpenOptions;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 use pool_core::rpc::ErrorCode;
 use pool_core::worker::{WorkerRecord, WorkerState};
 
-use super::{detach, record};
+use super::{detach, log, record};
 use crate::error::{Result, fail, io_error};
 use crate::home::Locked;
 use crate::{Hive, process};
@@ -42,13 +40,7 @@ pub fn start(
     record.state = WorkerState::Starting;
     record::save(home, record)?;
 
-    let path = home.log(&record.id);
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|e| io_error("open", &path, &e))?;
+    let log = log::open(&home.log(&record.id))?;
     let arguments = record::launch_of(home, record).to_argv();
     let spawn = || {
         let command = detach::command(&hive.exe, record.program.as_ref(), &arguments, log)?;

@@ -123,6 +123,11 @@ impl Pool {
         std::fs::write(&path, serde_json::to_vec(&value).unwrap()).unwrap();
     }
 
+    /// How many worker processes there really are, recorded or not.
+    pub fn worker_processes(&self) -> usize {
+        programs::running_from(&self.home.join("models")).len()
+    }
+
     /// The contents in the store.
     pub fn blobs(&self) -> BTreeSet<String> {
         let Ok(entries) = self.home.join("models/blobs").read_dir() else {

@@ -22,6 +22,7 @@ use std::time::Duration;
 use pool_core::name::ModelId;
 use pool_core::serving::{MemoryUse, Phase};
 use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 
 pub use job::Job;
 pub use sampler::{NoToken, Sampler};
@@ -37,6 +38,9 @@ pub struct Limits {
     /// Requests that may wait for a slot.
     pub waiting: usize,
 }
+
+/// How long a step may take that has to end with its worker.
+const LAST_STEP: Duration = Duration::from_millis(500);
 
 /// The door to the inference thread, which ends when the door is dropped.
 pub struct Engine {
@@ -155,8 +159,10 @@ impl Engine {
     pub async fn drain(&self, deadline: Duration) {
         self.shared.lock().phase = Phase::Draining;
         let mut jobs = self.shared.jobs.subscribe();
-        let _ = tokio::time::timeout(deadline, jobs.wait_for(|&jobs| jobs == 0)).await;
+        let _ = timeout(deadline, jobs.wait_for(|&jobs| jobs == 0)).await;
         self.end();
+        // The thread sees it after the step that it is in.
+        let _ = timeout(LAST_STEP, jobs.wait_for(|&jobs| jobs == 0)).await;
     }
 
     fn end(&self) {

@@ -32,11 +32,7 @@ pub(super) fn run(
         weights = decoder.bytes(),
         "ready"
     );
-    // The thread pool of the device stays warm across steps when the whole loop runs inside it.
-    decoder
-        .device()
-        .clone()
-        .with_context(|| serve(shared, &decoder, &text));
+    serve(shared, &decoder, &text);
     Ok(())
 }
 

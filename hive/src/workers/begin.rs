@@ -1,0 +1,135 @@
+//! What a spawn finds, and what it starts where it finds nothing.
+
+use jiff::Timestamp;
+use pool_core::FIRST_WORKER_PORT;
+use pool_core::name::WorkerId;
+use pool_core::rpc::{ErrorCode, HiveError};
+use pool_core::worker::{WorkerRecord, WorkerSpec, WorkerState};
+
+use super::{ports, record, start};
+use crate::error::{Result, fail};
+use crate::home::Locked;
+use crate::{Hive, machine, models, random_hex};
+
+/// Removes the records that a spawn of this spec replaces: those of dead workers in its place.
+pub fn clear(home: &Locked, spec: &WorkerSpec) -> Result<()> {
+    for record in record::all(home)? {
+        // One without an address may have lost its port, and be about to start on the next.
+        let is_over = &record.spec == spec && record.state != WorkerState::Starting;
+        let is_replaced = is_at_address(&record, spec) || is_over;
+        if is_replaced && record::process_of(home, &record).is_none() {
+            record::remove(home, &record.id)?;
+        }
+    }
+    Ok(())
+}
+
+/// The live worker with the same owner, address and spec.
+pub fn take_up(home: &Locked, spec: &WorkerSpec) -> Result<Option<WorkerRecord>> {
+    for mut record in record::all(home)? {
+        let is_usable = matches!(record.state, WorkerState::Starting | WorkerState::Ready)
+            && is_at_address(&record, spec)
+            && record.spec_hash == spec.hash();
+        if !is_usable {
+            continue;
+        }
+        if let Some(process) = record::process_of(home, &record) {
+            if record.process.is_none() {
+                record.process = Some(process);
+                record::save(home, &record)?;
+            }
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
+}
+
+fn is_at_address(record: &WorkerRecord, spec: &WorkerSpec) -> bool {
+    spec.address.is_some()
+        && (&record.spec.address, &record.spec.fleet) == (&spec.address, &spec.fleet)
+}
+
+/// Starts the first process for a spec.
+pub fn begin(
+    hive: &Hive,
+    home: &Locked,
+    spec: WorkerSpec,
+    port: Option<u16>,
+) -> Result<WorkerRecord> {
+    check(home, &spec)?;
+    let program = start::program(hive)?;
+    let listen = match port {
+        Some(port) => ports::exactly(spec.listen_ip(), port)?,
+        None => ports::first_free(spec.listen_ip(), FIRST_WORKER_PORT, &record::users(home)?)?,
+    };
+    let id = new_id(home, &spec)?;
+    let mut record = WorkerRecord {
+        version: WorkerRecord::VERSION,
+        spec_hash: spec.hash(),
+        listen,
+        process: None,
+        started_at: Timestamp::now(),
+        state: WorkerState::Starting,
+        log: home.log(&id).display().to_string(),
+        program: program.display().to_string(),
+        failure: None,
+        spec,
+        id,
+    };
+    start::start(hive, home, &mut record, listen)?;
+    Ok(record)
+}
+
+/// Whether the pool has the model and the device.
+fn check(home: &Locked, spec: &WorkerSpec) -> Result<()> {
+    let catalog = models::load(home)?;
+    let entry = catalog.models.get(&spec.model);
+    let reason = match entry {
+        None => Some("it is not in the catalog".to_owned()),
+        Some(entry) if entry.digest != spec.model_digest => Some(format!(
+            "its content is {}, not {}",
+            entry.digest.short(),
+            spec.model_digest.short()
+        )),
+        Some(entry) if !entry.downloaded => Some("its content is not all here".into()),
+        Some(entry) => models::damaged(home, entry)
+            .first()
+            .map(|path| format!("{path} is damaged or missing")),
+    };
+    if let Some(reason) = reason {
+        return Err(fail(
+            ErrorCode::NotFound,
+            format!("the model {} cannot be served: {reason}", spec.model),
+            "bring it: `rbee apply`, or `rbee-hive models register` from its folder",
+        ));
+    }
+    let devices = machine::devices();
+    if devices.iter().all(|info| info.device != spec.device) {
+        return Err(fail(
+            ErrorCode::NotFound,
+            format!("this pool has no device {}", spec.device),
+            "`rbee-hive devices` shows those it has",
+        ));
+    }
+    Ok(())
+}
+
+/// The model's name and chance: unique on the pool, telling in a list.
+fn new_id(home: &Locked, spec: &WorkerSpec) -> Result<WorkerId> {
+    let model: String = spec.model.as_str().chars().take(48).collect();
+    loop {
+        let text = format!(
+            "{}-{}",
+            model.trim_end_matches(['.', '_', '-']),
+            random_hex()
+        );
+        let id: WorkerId = text.parse().map_err(|e| HiveError {
+            code: ErrorCode::BadRequest,
+            message: format!("{e}"),
+            help: None,
+        })?;
+        if !home.record(&id).exists() && !home.log(&id).exists() {
+            return Ok(id);
+        }
+    }
+}
