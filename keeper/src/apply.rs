@@ -61,6 +61,7 @@ impl Apply<'_> {
         let mut statuses: Vec<Option<Status>> = vec![None; self.plan.actions.len()];
         let mut running = FuturesUnordered::new();
         let mut started = vec![false; statuses.len()];
+        let mut told = false;
         loop {
             for action in &self.plan.actions {
                 let index = action.id.0 as usize;
@@ -82,28 +83,22 @@ impl Apply<'_> {
             tokio::select! {
                 biased;
                 () = self.interrupt.times(2) => break,
+                () = self.interrupt.times(1), if !told => {
+                    told = true;
+                    self.progress.line(
+                        "Interrupted: what is under way is finished first. Interrupt again to leave at once.",
+                    );
+                }
                 next = running.next() => match next {
                     Some((id, status)) => statuses[id.0 as usize] = Some(status),
                     None => break,
                 },
-                () = self.first_interrupt() => {}
             }
         }
         statuses
             .into_iter()
             .map(|status| status.unwrap_or(Status::Cut))
             .collect()
-    }
-
-    /// Returns once, when the operator asks to stop; never again after that.
-    async fn first_interrupt(&self) {
-        if self.interrupt.asked() {
-            return std::future::pending().await;
-        }
-        self.interrupt.times(1).await;
-        self.progress.line(
-            "Interrupted: what is under way is finished first. Interrupt again to leave at once.",
-        );
     }
 
     async fn act(&self, actor: &Actor<'_>, action: &Action) -> (ActionId, Status) {

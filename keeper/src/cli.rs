@@ -33,7 +33,7 @@ pub struct Global {
     /// Print only data and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Tell more; twice tells everything
+    /// Tell what takes how long; twice tells everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// Read this in place of ~/.ssh/config

@@ -22,8 +22,8 @@ fn main() -> ExitCode {
             return code.0.into();
         }
     };
-    log(cli.global.verbose);
     let terminal = Terminal::new(cli.global.no_color, cli.global.quiet);
+    log(cli.global.verbose, terminal.colour_err);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
@@ -42,15 +42,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn log(verbose: u8) {
+fn log(verbose: u8, colour: bool) {
     let level = match verbose {
         0 => return,
         1 => "keeper=info",
-        2 => "keeper=debug",
         _ => "trace",
     };
     tracing_subscriber::fmt()
         .with_env_filter(level)
+        .with_ansi(colour)
         .with_writer(std::io::stderr)
         .init();
 }

@@ -1,8 +1,6 @@
 //! Asks a worker and reads its stream.
 
-use pool_core::serving::{
-    Answer, ErrorBody, ExecuteRequest, SseParser, StreamCheck, StreamEvent, StreamFault,
-};
+use pool_core::serving::{Answer, ErrorBody, ExecuteRequest, SseParser, StreamCheck, StreamEvent};
 
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -52,11 +50,9 @@ pub async fn ask(
             }
         }
     }
-    check.finish().map_err(|fault| match fault {
-        StreamFault::NoToken => Failure::new("the model ended its answer without a word")
-            .help("ask in other words; a temperature of 0 gives its likeliest answer"),
-        fault => Failure::new(fault.to_string()),
-    })
+    check
+        .finish()
+        .map_err(|fault| Failure::new(fault.to_string()))
 }
 
 fn refusal(status: reqwest::StatusCode, body: &[u8]) -> Failure {

@@ -135,7 +135,10 @@ async fn execute(client: &Client, record: &WorkerRecord, input: Input) -> Result
             check.frame(&frame).map_err(faulty)?;
         }
     }
-    check.finish().map(|_| ()).map_err(faulty)
+    match check.finish().map_err(faulty)?.pieces {
+        0 => Err(Unanswered::Wrong("its answer has no text".to_owned())),
+        _ => Ok(()),
+    }
 }
 
 /// An error with its causes: reqwest's own text leaves them out.

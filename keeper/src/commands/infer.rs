@@ -27,7 +27,9 @@ pub async fn run(global: &Global, args: Infer, terminal: Terminal) -> Result<Exi
         let (forward, pools) = find(global, &args).await?;
         (forward, Some(pools))
     };
+    let mut begun = false;
     let on_text = |text: &str| {
+        begun = true;
         if !global.json {
             terminal.data(text);
         }
@@ -37,7 +39,7 @@ pub async fn run(global: &Global, args: Infer, terminal: Terminal) -> Result<Exi
         // The worker cancels when its client is gone.
         _ = tokio::signal::ctrl_c() => return Ok(Exit::INTERRUPTED),
     };
-    if !global.json {
+    if !global.json && begun {
         terminal.data("\n");
     }
     let answer = answer?;

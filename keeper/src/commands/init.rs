@@ -43,7 +43,7 @@ pub fn run(global: &Global, args: &Init, terminal: Terminal) -> Result<Exit, Fai
         )?);
     } else {
         terminal.data(&format!(
-            "Wrote {}. Name a model and a worker in it, then run `rbee plan`.\n",
+            "Wrote {}. Name a model and a worker in it; `rbee plan` then shows what would be done.\n",
             path.display()
         ));
     }
@@ -111,12 +111,12 @@ pools:
   # mac: {{ connect: ssh://me@mac.home.arpa, devices: [cpu] }}
 
 # The models: a folder in Hugging Face layout, relative to this file.
-models: {{}}
-  # tiny: {{ source: ./models/tiny-llama }}
+# models:
+#   tiny: {{ source: ./models/tiny-llama }}
 
 # The workers: which model, on which devices.
-workers: {{}}
-  # chat: {{ model: tiny, on: [{pool}/cpu] }}
+# workers:
+#   chat: {{ model: tiny, on: [{pool}/cpu] }}
 "
     )
 }
@@ -132,9 +132,11 @@ mod tests {
             reconciler::fleet::parse(&text).unwrap_or_else(|problems| panic!("{problems:#?}"));
         assert_eq!(fleet.pools.len(), 1);
         let uncommented = text
-            .replace("models: {}\n  # tiny", "models:\n  tiny")
-            .replace("workers: {}\n  # chat", "workers:\n  chat")
-            .replace("  # mac", "  mac");
+            .replace("\n# models", "\nmodels")
+            .replace("\n# workers", "\nworkers");
+        let uncommented = uncommented
+            .replace("\n#   ", "\n  ")
+            .replace("\n  # mac", "\n  mac");
         let fleet = reconciler::fleet::parse(&uncommented)
             .unwrap_or_else(|problems| panic!("{problems:#?}"));
         assert_eq!(

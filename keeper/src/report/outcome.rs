@@ -122,10 +122,10 @@ impl<'a> Report<'a> {
             Purpose::Apply => ("Apply", "rbee apply"),
             Purpose::Destroy => ("Destroy", "rbee destroy"),
         };
-        let rest = if self.exit() == Exit::DONE {
-            String::new()
-        } else {
-            format!(" `{command}` goes on from here.")
+        let rest = match self.exit() {
+            Exit::DONE => String::new(),
+            Exit::INTERRUPTED => format!(" `{command}` goes on from here."),
+            _ => format!(" When what stands above is cured, `{command}` goes on from here."),
         };
         let last = format!("{name} {head}: {done}.{rest}");
         let _ = writeln!(out, "{}", paint(colour, Paint::Bold, &last));

@@ -50,7 +50,7 @@ pub fn text(plan: &Plan, places: &Places, purpose: Purpose, colour: bool) -> Str
         let label = paint(colour, Paint::Bad, label);
         let _ = writeln!(
             out,
-            "{label} {}: {}; nothing of it is touched",
+            "{label} {}: {} (nothing of it is touched)",
             unknown.pool, unknown.unknown.cause
         );
         if let Some(help) = &unknown.unknown.help {
@@ -151,13 +151,7 @@ fn lines(plan: &Plan, action: &Action, colour: bool) -> String {
                     name,
                     "the new one is ready before the old one stops".into(),
                 ),
-                Some(Order::StopFirst) => (
-                    "-/+",
-                    Paint::Change,
-                    "worker",
-                    name,
-                    "the old one stops before the new one starts".into(),
-                ),
+                Some(Order::StopFirst) => ("-/+", Paint::Change, "worker", name, String::new()),
             }
         }
         ActionKind::Stop {

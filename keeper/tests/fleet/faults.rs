@@ -229,7 +229,7 @@ fn a_worker_that_dies_while_loading_is_reported_with_its_log() {
 #[test]
 fn a_port_that_is_taken_is_not_used() {
     // Workers of other tests may hold some of them, and let them go meanwhile.
-    let held: Vec<TcpListener> = (8001..8011)
+    let held: Vec<TcpListener> = (8001..8060)
         .filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())
         .collect();
     assert!(!held.is_empty());

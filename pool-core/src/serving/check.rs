@@ -3,8 +3,8 @@
 use super::event::{End, Failure, StreamEvent};
 use super::sse::Frame;
 
-/// Follows a stream frame by frame: `started` first, ids 0, 1, 2…, tokens counted from 0, at least one token, exactly
-/// one terminal event, nothing after it.
+/// Follows a stream frame by frame: `started` first, ids 0, 1, 2…, tokens counted from 0, exactly one
+/// terminal event, nothing after it.
 ///
 /// ```
 /// # use pool_core::serving::{SseParser, StreamCheck, StreamFault};
@@ -51,8 +51,6 @@ pub enum StreamFault {
     AfterEnd,
     #[error("the stream was cut: it has no end")]
     Cut,
-    #[error("the answer has no text")]
-    NoToken,
     /// The stream is well-formed and says that the answer failed.
     #[error(transparent)]
     Failed(Failure),
@@ -121,16 +119,13 @@ impl StreamCheck {
         &self.text
     }
 
-    /// Judges the stream, which has ended.
+    /// Judges the stream, which has ended. A model may end its answer at once: then there are no pieces and no text.
     pub fn finish(self) -> Result<Answer, StreamFault> {
         let end = self
             .terminal
             .ok_or(StreamFault::Cut)?
             .map_err(StreamFault::Failed)?;
         let (job_id, seed) = self.started.ok_or(StreamFault::NotStarted)?;
-        if self.tokens == 0 {
-            return Err(StreamFault::NoToken);
-        }
         Ok(Answer {
             job_id,
             seed,
@@ -202,6 +197,16 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_may_be_empty() {
+        let mut check = StreamCheck::default();
+        for (event, id) in [started(), end()].iter().zip(0..) {
+            check.frame(&event.to_frame(id)).unwrap();
+        }
+        let answer = check.finish().unwrap();
+        assert_eq!((answer.text.as_str(), answer.pieces), ("", 0));
+    }
+
+    #[test]
     fn every_fault_has_its_name() {
         for (events, fault) in [
             (vec![], StreamFault::Cut),
@@ -209,7 +214,6 @@ mod tests {
             (vec![token("a", 0)], StreamFault::NotStarted),
             (vec![end()], StreamFault::NotStarted),
             (vec![started(), started()], StreamFault::StartedTwice),
-            (vec![started(), end()], StreamFault::NoToken),
             (
                 vec![started(), token("a", 0), end(), end()],
                 StreamFault::AfterEnd,
