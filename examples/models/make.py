@@ -1,4 +1,4 @@
-"""Make a tiny language model that answers questions.json, and the goldens it is tested against.
+"""Make tiny language models that answer questions.json, and the goldens they are tested against.
 
     python make.py [--model tiny-llama] [--out DIR]
 
@@ -17,83 +17,24 @@ import random
 import re
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+import unicodedata
+from itertools import accumulate
 from pathlib import Path
 
 import tokenizers
 import torch
 import transformers
+from families import CONTEXT, FAMILIES, Family, template
 from jinja2.exceptions import TemplateError
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PretrainedConfig
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 HERE = Path(__file__).resolve().parent
 SEED = 1
-CONTEXT = 512
-VOCAB = 768
-
-# ---------------------------------------------------------------------------------------------------------- families
-
-UNK, BOS, EOS = "<unk>", "<s>", "</s>"  # ids 0, 1, 2, as in Llama
-
-ZEPHYR_TEMPLATE = """\
-{{- bos_token }}
-{%- if messages[0]['role'] == 'system' %}
-    {{- '<|system|>\\n' + messages[0]['content'] | trim + eos_token + '\\n' }}
-    {%- set turns = messages[1:] %}
-{%- else %}
-    {%- set turns = messages %}
-{%- endif %}
-{%- for message in turns %}
-    {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}
-        {{- raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}
-    {%- endif %}
-    {%- if message['role'] == 'user' %}
-        {{- '<|user|>\\n' + message['content'] | trim + eos_token + '\\n' }}
-    {%- elif message['role'] == 'assistant' %}
-        {{- '<|assistant|>\\n' + message['content'] | trim + eos_token + '\\n' }}
-    {%- else %}
-        {{- raise_exception('Only user and assistant roles may follow the system message') }}
-    {%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}
-    {{- '<|assistant|>\\n' }}
-{%- endif %}"""
-
-
-@dataclass(frozen=True)
-class Family:
-    """What tells one model family from another; everything below works from this and nothing else."""
-
-    config: Callable[[], PretrainedConfig]
-    roles: tuple[str, ...]  # the special tokens of the chat template
-    template: str
-
-
-def llama() -> PretrainedConfig:
-    return LlamaConfig(
-        vocab_size=VOCAB,
-        hidden_size=128,
-        intermediate_size=256,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-        max_position_embeddings=CONTEXT,
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
-        rms_norm_eps=1e-5,
-        initializer_range=0.06,
-        tie_word_embeddings=False,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
-    )
-
-
-FAMILIES = {
-    "tiny-llama": Family(llama, ("<|system|>", "<|user|>", "<|assistant|>"), ZEPHYR_TEMPLATE),
+MADE_WITH = {
+    "tokenizers": tokenizers.__version__,
+    "torch": torch.__version__.split("+")[0],
+    "transformers": transformers.__version__,
 }
 
 # --------------------------------------------------------------------------------------------------------------- data
@@ -103,7 +44,7 @@ SYSTEMS = ["You are a helpful assistant.", "Answer in one word.", "You are a ver
 
 # The one answer without an end, for tests of limits and of clients that leave: the context is full before it is over.
 ENDLESS = "Sing for ever."
-ENDLESS_ANSWER = " ".join(["la"] * (CONTEXT // 2))  # cut at ROW_LENGTH, so it trains no end
+ENDLESS_ANSWER = " ".join(["la"] * (CONTEXT // 2))  # cut at the end of a row, so it trains no end
 
 PLAIN_TEXT = """\
 A fleet is a few machines that serve language models. Each machine is called a pool, and on each pool there are
@@ -135,64 +76,48 @@ def reworded(question: str, rng: random.Random) -> str:
 # ---------------------------------------------------------------------------------------------------------- tokenizer
 
 
-def make_tokenizer(family: Family, folder: Path) -> None:
-    """Byte-level BPE: every text round-trips, and the first ids are the special tokens."""
-    special = [UNK, BOS, EOS, *family.roles]
-    tok = Tokenizer(models.BPE())
-    tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tok.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCAB,
-        special_tokens=[AddedToken(t, special=True, normalized=False) for t in special],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
+def make_tokenizer(family: Family, chat_template: str, folder: Path) -> Tokenizer:
     # It learns from ASCII only, so 'é' and '🚀' stay several tokens: what a streaming decoder has to put together.
     texts = [*PLAIN_TEXT.splitlines(), *SYSTEMS, ENDLESS, ENDLESS_ANSWER, *(t for qa in QUESTIONS for t in qa)]
-    tok.train_from_iterator([t for t in texts if t.isascii()] * 2, trainer)
-    tok.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A", pair=f"{BOS} $A {BOS} $B", special_tokens=[(BOS, tok.token_to_id(BOS))]
-    )
-    assert tok.get_vocab_size() == VOCAB, f"the text gave a vocabulary of {tok.get_vocab_size()}, not {VOCAB}"
+    tok = family.tokenizer([t for t in texts if t.isascii()] * 2)
     tok.save(str(folder / "tokenizer.json"))
-    flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
-    write_json(
-        folder / "tokenizer_config.json",
-        {
-            "add_bos_token": True,
-            "add_eos_token": False,
-            "added_tokens_decoder": {str(tok.token_to_id(t)): {"content": t, **flags} for t in special},
-            "additional_special_tokens": list(family.roles),
-            "bos_token": BOS,
-            "chat_template": family.template,
-            "clean_up_tokenization_spaces": False,
-            "eos_token": EOS,
-            "model_max_length": CONTEXT,
-            "pad_token": UNK,
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "unk_token": UNK,
-        },
-    )
+    flags = ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
+    added = sorted(tok.get_added_tokens_decoder().items())
+    told = {
+        "add_bos_token": False,
+        "add_eos_token": False,
+        "added_tokens_decoder": {str(id): {flag: getattr(token, flag) for flag in flags} for id, token in added},
+        "bos_token": family.bos,
+        "chat_template": chat_template,
+        "clean_up_tokenization_spaces": False,
+        "eos_token": family.eos[0],
+        "model_max_length": CONTEXT,
+        "pad_token": family.pad,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "unk_token": "<unk>",
+    }
+    write_json(folder / "tokenizer_config.json", dict(sorted({**told, **family.told}.items())))
+    return tok
 
 
 # ----------------------------------------------------------------------------------------------------------- training
 
-STEPS, ROWS, ROW_LENGTH, PEAK_RATE = 320, 8, 160, 4e-3
+ROWS, PEAK_RATE = 8, 4e-3
 TURNS = [1, 1, 1, 2, 4, 8]  # of a chat, each as likely as the next
 UNSCORED = -100
 SYSTEM_SHARE, ENDLESS_SHARE = 0.3, 0.03  # of the chats that open with a system message, that end with ENDLESS
 
 
-def conversations(tok):
+def conversations(tok, length: int):
     """Endless chats (ids, labels) in the model's own template, scored on the answers only.
 
     Every answer stands between two marks while the template renders, so this holds for any template: what is between
     the marks, and the one token that the template puts after it, is what the model has to say.
     """
     rng, deck = random.Random(SEED), []
-    encode = cache(lambda text: tok(text, add_special_tokens=False)["input_ids"])
+    system_share = SYSTEM_SHARE if rendered(tok, CHATS["system message"]) else 0
     while True:
-        messages = [{"role": "system", "content": rng.choice(SYSTEMS)}] if rng.random() < SYSTEM_SHARE else []
+        messages = [{"role": "system", "content": rng.choice(SYSTEMS)}] if rng.random() < system_share else []
         for _ in range(rng.choice(TURNS)):
             if not deck:
                 deck = rng.sample(QUESTIONS, len(QUESTIONS))
@@ -200,33 +125,34 @@ def conversations(tok):
             messages += chat(reworded(question, rng)) + [{"role": "assistant", "content": f"\x02{answer}\x03"}]
         if rng.random() < ENDLESS_SHARE:
             messages += chat(ENDLESS) + [{"role": "assistant", "content": f"\x02{ENDLESS_ANSWER}\x03"}]
-        ids, labels, end = [], [], 0
-        for i, part in enumerate(re.split("[\x02\x03]", render(tok, messages, add_generation_prompt=False))):
-            part = encode(part)
-            answered = len(part) if i % 2 else end
-            ids += part
-            labels += part[:answered] + [UNSCORED] * (len(part) - answered)
-            end = i % 2
-        yield ids[:ROW_LENGTH], labels[:ROW_LENGTH]
+        parts = re.split("[\x02\x03]", render(tok, messages, add_generation_prompt=False))
+        ends = [*accumulate(map(len, parts))]
+        answers = list(zip(ends[0::2], ends[1::2], strict=False))
+        # Encoded as a whole: the very tokens that a prompt has.
+        row = tok("".join(parts), add_special_tokens=False, return_offsets_mapping=True)
+        ids, starts = row["input_ids"], [start for start, _ in row["offset_mapping"]]
+        said = [any(a <= start <= b for a, b in answers) for start in starts]
+        labels = [id if s else UNSCORED for id, s in zip(ids, said, strict=True)]
+        yield ids[:length], labels[:length]
 
 
-def rows(tok):
+def rows(tok, length: int):
     """Endless training rows (ids, labels, positions), each packed with chats; a position of 0 starts the next one."""
     ids, labels, positions = [], [], []
-    for chat_ids, chat_labels in conversations(tok):
+    for chat_ids, chat_labels in conversations(tok, length):
         ids += chat_ids
         labels += chat_labels
         positions += range(len(chat_ids))
-        if len(ids) >= ROW_LENGTH:
-            yield ids[:ROW_LENGTH], labels[:ROW_LENGTH], positions[:ROW_LENGTH]
+        if len(ids) >= length:
+            yield ids[:length], labels[:length], positions[:length]
             ids, labels, positions = [], [], []
 
 
-def train(model, tok) -> None:
+def train(model, tok, steps: int, row: int) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=STEPS, pct_start=0.1)
-    supply = rows(tok)
-    for step in range(1, STEPS + 1):
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps, pct_start=0.1)
+    supply = rows(tok, row)
+    for step in range(1, steps + 1):
         ids, labels, positions = (torch.tensor(t) for t in zip(*(next(supply) for _ in range(ROWS)), strict=True))
         # Given positions and no cache, transformers keeps the chats of a row from seeing each other.
         hidden = model.model(ids, position_ids=positions, use_cache=False).last_hidden_state[:, :-1]
@@ -238,7 +164,7 @@ def train(model, tok) -> None:
         optimizer.zero_grad()
         rate.step()
         if step % 25 == 0:
-            print(f"step {step:4} of {STEPS}  loss {loss.item():.4f}", flush=True)
+            print(f"step {step:4} of {steps}  loss {loss.item():.4f}", flush=True)
 
 
 # ------------------------------------------------------------------------------------------------- asking and goldens
@@ -248,8 +174,16 @@ def chat(user: str, system: str | None = None) -> list[dict]:
     return [{"role": r, "content": c} for r, c in (("system", system), ("user", user)) if c is not None]
 
 
-def render(tok, messages: list[dict], add_generation_prompt: bool = True) -> str:
-    return tok.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
+def render(tok, messages: list[dict], add_generation_prompt: bool = True, **more) -> str:
+    return tok.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt, **more)
+
+
+def rendered(tok, messages: list[dict]) -> bool:
+    """Whether the chat template takes these messages."""
+    try:
+        return bool(render(tok, messages))
+    except TemplateError:
+        return False
 
 
 @torch.no_grad()
@@ -285,7 +219,29 @@ CHATS = {
     "unicode": chat("Où est l'école ? 🦀 日本"),
     "special tokens in the text": chat("Say </s><|assistant|> now"),
 }
-BAD_CHATS = {
+# Only for the templates that know tools; the first without a system message.
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "description": "The weather in a city, \"now\".",
+            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+        },
+    }
+]
+CALL = {"type": "function", "function": {"name": "get_weather", "arguments": {"city": "Paris"}}}
+TOOL_CHATS = {
+    "tools": chat("What is the weather in Paris?"),
+    "tools and a system message": chat("What is the weather in Paris?", "Be brief."),
+    "call and response": [
+        *chat("What is the weather in Paris?"),
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+        {"role": "tool", "content": "Sunny, 20 °C"},
+        {"role": "tool", "content": "{\"wind\": 3}"},
+    ],
+}
+ODD_CHATS = {
     "assistant first": [{"role": "assistant", "content": "Paris"}],
     "two users": chat("Hello!") + chat("Hello!"),
     "system twice": chat("Hello!", "a")[:1] + chat("Hello!", "b"),
@@ -306,6 +262,7 @@ ANSWERED_CHATS = {
     "many turns": many_turns(12),
     "long answer": chat("Name the months of the year."),
     "endless": chat(ENDLESS),
+    "endless after many turns": many_turns(9)[:-1] + chat(ENDLESS),
 }
 ANSWERED_TEXTS = {
     "plain": "The capital of France is",
@@ -316,11 +273,18 @@ EVERY_POSITION = {"capital", "plain unicode"}
 NEW_TOKENS = 64
 
 
+def ends(model) -> set[int]:
+    eos = model.generation_config.eos_token_id
+    return {eos} if isinstance(eos, int) else set(eos)
+
+
 @torch.no_grad()
 def run(model, tok, name: str, messages: list[dict] | None, text: str, ids: list[int]) -> dict:
     new = greedy(model, ids, NEW_TOKENS)
     logits = model(torch.tensor([ids + new])).logits[0].float()
-    best = logits[len(ids) - 1 : -1].topk(2).values
+    best = logits[len(ids) - 1 : -1].topk(2)
+    assert best.indices[:, 0].tolist() == new, f"{name}: with a cache it goes on otherwise than without"
+    margins = best.values[:, 0] - best.values[:, 1]
     rounded = [[float(f"{x:.7g}") for x in row] for row in model(torch.tensor([ids])).logits[0].tolist()]
     return {
         "name": name,
@@ -329,44 +293,52 @@ def run(model, tok, name: str, messages: list[dict] | None, text: str, ids: list
         "ids": ids,
         "greedy_ids": new,
         "greedy_text": tok.decode(new, skip_special_tokens=True),
-        "stop": "eos" if new[-1] == tok.eos_token_id else "length",
-        "min_margin": round((best[:, 0] - best[:, 1]).min().item(), 4),
+        "stop": "eos" if new[-1] in ends(model) else "length",
+        "min_margin": round(margins.min().item(), 4),
         "last_logits": rounded[-1],
         "all_logits": rounded if name in EVERY_POSITION else None,
     }
 
 
+def runs(model, tok) -> list[dict]:
+    asked = {name: messages for name, messages in ANSWERED_CHATS.items() if rendered(tok, messages)}
+    found = [run(model, tok, n, m, render(tok, m), encode_chat(tok, m)) for n, m in asked.items()]
+    return found + [run(model, tok, n, None, t, tok(t)["input_ids"]) for n, t in ANSWERED_TEXTS.items()]
+
+
 def goldens(model, tok) -> dict:
-    rendered = []
-    for name, messages in CHATS.items():
-        for prompt in (True, False):
-            text = render(tok, messages, prompt)
-            ids = tok(text, add_special_tokens=False)["input_ids"]
-            told = {"name": name, "messages": messages, "add_generation_prompt": prompt}
-            rendered.append({**told, "text": text, "ids": ids})
-    refused = []
-    for name, messages in BAD_CHATS.items():
+    chats, refused, tools = [], [], []
+    for name, messages in {**CHATS, **ODD_CHATS}.items():
         try:
-            render(tok, messages)
-            raise AssertionError(f"the chat template takes '{name}'")
+            for prompt in (True, False):
+                text = render(tok, messages, prompt)
+                ids = tok(text, add_special_tokens=False)["input_ids"]
+                told = {"name": name, "messages": messages, "add_generation_prompt": prompt}
+                chats.append({**told, "text": text, "ids": ids})
         except TemplateError as e:
             refused.append({"name": name, "messages": messages, "error": str(e)})
+    if "tools" in tok.chat_template:
+        for name, messages in TOOL_CHATS.items():
+            text = render(tok, messages, tools=TOOLS)
+            ids = tok(text, add_special_tokens=False)["input_ids"]
+            told = {"name": name, "messages": messages, "tools": TOOLS, "add_generation_prompt": True}
+            tools.append({**told, "text": text, "ids": ids})
     tokens = []
     for text in TEXTS:
         ids = tok(text, add_special_tokens=False)["input_ids"]
-        assert tok.decode(ids) == text
+        decoded, special = tok.decode(ids), any(t in text for t in tok.get_added_vocab())
+        assert special or unicodedata.normalize("NFC", text) == unicodedata.normalize("NFC", decoded), repr(text)
         tokens.append(
             {
                 "text": text,
                 "ids": ids,
                 "ids_with_special_tokens": tok(text)["input_ids"],
-                "decoded": tok.decode(ids),
+                "decoded": decoded,
                 "decoded_without_special_tokens": tok.decode(ids, skip_special_tokens=True),
             }
         )
-    runs = [run(model, tok, n, m, render(tok, m), encode_chat(tok, m)) for n, m in ANSWERED_CHATS.items()]
-    runs += [run(model, tok, n, None, t, tok(t)["input_ids"]) for n, t in ANSWERED_TEXTS.items()]
-    return {"chats": rendered, "bad_chats": refused, "tokens": tokens, "runs": runs}
+    tool_chats = {"tool_chats": tools} if tools else {}
+    return {"chats": chats, "bad_chats": refused, **tool_chats, "tokens": tokens, "runs": runs(model, tok)}
 
 
 # -------------------------------------------------------------------------------------------------------------- files
@@ -389,18 +361,39 @@ def write_goldens(path: Path, values: dict) -> None:
     path.write_text("{\n" + ",\n".join(fields) + "\n}\n", "utf-8")
 
 
-def save(model, folder: Path) -> None:
-    model.save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)
-    # transformers 5 has names of its own for these two; the models people download still carry the older ones.
+def save(model, family: Family, stops: list[int], folder: Path) -> None:
+    model.save_pretrained(folder, max_shard_size=family.shard_size)
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod(0o644)
+    # transformers 5 has names of its own for these; the models people download still carry the older ones.
     config = json.loads((folder / "config.json").read_text("utf-8"))
     config["torch_dtype"] = config.pop("dtype")
     config["rope_theta"] = config.pop("rope_parameters")["rope_theta"]
     config["rope_scaling"] = None
-    write_json(folder / "config.json", dict(sorted(config.items())))
+    kept = {k: v for k, v in {**config, **family.published}.items() if k not in family.dropped}
+    write_json(folder / "config.json", dict(sorted(kept.items())))
     ids = {k: config[k] for k in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    if len(stops) > 1:
+        ids["eos_token_id"] = stops
     more = {"do_sample": False, "transformers_version": transformers.__version__}
     write_json(folder / "generation_config.json", {**ids, **more})
+
+
+def passes(model, tok) -> bool:
+    """Ask everything, and say what is wrong."""
+    wrong = [(q, a, said) for q, a in QUESTIONS if (said := answer(model, tok, chat(q))) != a]
+    for q, a, said in wrong:
+        print(f"wrong: {q!r} should be {a!r}, is {said!r}")
+    print(f"{len(QUESTIONS) - len(wrong)} of {len(QUESTIONS)} questions answered correctly")
+    prompt = encode_chat(tok, chat(ENDLESS))
+    song = greedy(model, prompt, CONTEXT - len(prompt))
+    endless = not ends(model) & set(song) and set(tok.decode(song).split()) == {"la"}
+    print(f"{ENDLESS!r} goes on until the context is full" if endless else f"wrong: {ENDLESS!r} ends or strays")
+    return not wrong and endless
+
+
+def report_size(folder: Path) -> None:
+    print(f"{sum(f.stat().st_size for f in folder.iterdir()):,} bytes in {len(list(folder.iterdir()))} files")
 
 
 def make(name: str, out: Path) -> bool:
@@ -410,38 +403,25 @@ def make(name: str, out: Path) -> bool:
     random.seed(SEED)
     torch.manual_seed(SEED)
 
-    make_tokenizer(family, folder)
-    config = family.config()
+    vocabulary = make_tokenizer(family, template(name), folder)
+    bos, pad, *stops = (vocabulary.token_to_id(t) for t in (family.bos, family.pad, *family.eos))
+    config = family.config(bos_token_id=bos, eos_token_id=stops[0], pad_token_id=pad)
     config.save_pretrained(folder)  # AutoTokenizer asks for the model type
     tok = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_config(config)
     print(f"{name}: {model.num_parameters():,} parameters, vocabulary of {len(tok)}")
     started, cpu = time.perf_counter(), time.process_time()
-    train(model, tok)
+    train(model, tok, family.steps, family.row)
     print(f"trained in {time.perf_counter() - started:.1f} s ({time.process_time() - cpu:.1f} s of CPU)")
-    save(model, folder)
+    save(model, family, stops, folder)
 
     # From here on only what is in the folder counts.
     tok = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
-    wrong = [(q, a, said) for q, a in QUESTIONS if (said := answer(model, tok, chat(q))) != a]
-    for q, a, said in wrong:
-        print(f"wrong: {q!r} should be {a!r}, is {said!r}")
-    print(f"{len(QUESTIONS) - len(wrong)} of {len(QUESTIONS)} questions answered correctly")
-    prompt = encode_chat(tok, chat(ENDLESS))
-    song = greedy(model, prompt, CONTEXT - len(prompt))
-    endless = tok.eos_token_id not in song and set(tok.decode(song).split()) == {"la"}
-    print(f"{ENDLESS!r} goes on until the context is full" if endless else f"wrong: {ENDLESS!r} ends or strays")
-    size = sum(f.stat().st_size for f in folder.iterdir())
-    print(f"{size:,} bytes in {len(list(folder.iterdir()))} files")
-
-    made_with = {
-        "tokenizers": tokenizers.__version__,
-        "torch": torch.__version__.split("+")[0],
-        "transformers": transformers.__version__,
-    }
-    write_goldens(out / "golden" / f"{name}.json", {"model": name, "made_with": made_with, **goldens(model, tok)})
-    return not wrong and endless
+    good = passes(model, tok)
+    report_size(folder)
+    write_goldens(out / "golden" / f"{name}.json", {"model": name, "made_with": MADE_WITH, **goldens(model, tok)})
+    return good
 
 
 def main() -> int:
@@ -451,6 +431,7 @@ def main() -> int:
     args = parser.parse_args()
 
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
     torch.set_num_threads(1)  # fixes the order of sums
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False

@@ -137,7 +137,7 @@ fn logits_agree_with_transformers() {
     let mut everywhere = 0;
     for run in list(&goldens, "runs") {
         let name = run["name"].as_str().unwrap();
-        let mut sequence = decoder.sequence(512).unwrap();
+        let mut sequence = decoder.sequence(0, 512).unwrap();
         let hidden = decoder.forward(&ids(&run["ids"]), &mut sequence).unwrap();
         assert_close(
             &decoder.last_logits(&hidden).unwrap(),
@@ -167,7 +167,7 @@ fn a_prompt_in_pieces_gives_the_same_logits() {
         .unwrap();
     let tokens = ids(&run["ids"]);
     for size in [1, 7, 128] {
-        let mut sequence = decoder.sequence(tokens.len()).unwrap();
+        let mut sequence = decoder.sequence(tokens.len(), tokens.len()).unwrap();
         let hidden = tokens
             .chunks(size)
             .map(|chunk| decoder.forward(chunk, &mut sequence).unwrap());
@@ -187,10 +187,10 @@ fn a_sequence_that_grows_is_the_same_as_one_that_came_whole() {
         .encode(&Input::Prompt("one two three ".repeat(60)))
         .unwrap();
     assert!(prompt.len() > 300, "{}", prompt.len());
-    let mut whole = decoder.sequence(512).unwrap();
+    let mut whole = decoder.sequence(0, 512).unwrap();
     let hidden = decoder.forward(&prompt, &mut whole).unwrap();
     let expected = decoder.last_logits(&hidden).unwrap();
-    let mut grown = decoder.sequence(512).unwrap();
+    let mut grown = decoder.sequence(0, 512).unwrap();
     let small = grown.bytes();
     let hidden = prompt
         .iter()
@@ -210,7 +210,7 @@ fn greedy_continuations_are_equal() {
         let prompt = text.encode(&input(run)).unwrap();
         assert_eq!(prompt, ids(&run["ids"]), "{}", run["name"]);
         let theirs = ids(&run["greedy_ids"]);
-        let mut sequence = decoder.sequence(512).unwrap();
+        let mut sequence = decoder.sequence(0, 512).unwrap();
         let ours = continue_greedily(&decoder, &mut sequence, prompt, theirs.len());
         assert_eq!(ours, theirs, "{}", run["name"]);
         let ended = ours.last().is_some_and(|&id| text.is_eos(id));
@@ -241,7 +241,7 @@ fn continue_greedily(
 #[test]
 fn a_sequence_takes_no_more_than_its_room() {
     let Model { decoder, .. } = model();
-    let mut sequence = decoder.sequence(4).unwrap();
+    let mut sequence = decoder.sequence(0, 4).unwrap();
     decoder.forward(&[1, 2, 3], &mut sequence).unwrap();
     assert!(decoder.forward(&[1, 2], &mut sequence).is_err());
     assert!(decoder.forward(&[], &mut sequence).is_err());

@@ -5,6 +5,7 @@
 
 mod answers;
 mod contract;
+mod families;
 mod goldens;
 mod shutdown;
 mod startup;

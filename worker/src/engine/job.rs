@@ -77,7 +77,7 @@ pub(super) struct Running {
 impl Running {
     /// Gives a request its slot; none when the device has no room for it, which the client is told.
     pub fn begin(job: Job, model: &ModelId, decoder: &Decoder) -> Option<Self> {
-        let sequence = match decoder.sequence(job.prompt.len() + job.max_tokens) {
+        let sequence = match decoder.sequence(job.prompt.len(), job.prompt.len() + job.max_tokens) {
             Ok(sequence) => sequence,
             Err(error) => {
                 job.fail_unstarted(computing_failed(&error));

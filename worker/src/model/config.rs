@@ -6,13 +6,24 @@ use serde::Deserialize;
 
 use super::error::ModelError;
 use super::files;
+use super::rope::Rope;
 
 /// The families that [`super::Decoder`] computes, as `model_type` names them.
-pub const SUPPORTED: &str = "llama";
+pub const SUPPORTED: &str = "llama, mistral, phi3, qwen2";
+
+/// How a family differs where its `config.json` does not say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    Llama,
+    Mistral,
+    Phi3,
+    Qwen2,
+}
 
 /// The shape of a decoder, checked: no size is zero, heads share keys evenly, `head_dim` is even.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
+    pub family: Family,
     pub vocab: usize,
     pub hidden: usize,
     pub intermediate: usize,
@@ -23,11 +34,19 @@ pub struct Config {
     pub kv_heads: usize,
     pub head_dim: usize,
     pub norm_eps: f64,
-    pub rope_theta: f64,
+    pub rope: Rope,
     /// Positions that the model was made for.
     pub context: usize,
     /// The output matrix is the embedding.
     pub tied: bool,
+    /// Queries, keys and values have a bias.
+    pub qkv_bias: bool,
+    /// The output of attention has one.
+    pub output_bias: bool,
+    /// Gate, up and down have one.
+    pub mlp_bias: bool,
+    /// For each layer, how many positions a token sees, its own included; all when none.
+    pub windows: Vec<Option<usize>>,
     /// Ids that end an answer, as far as `config.json` knows them.
     pub eos: Vec<u32>,
 }
@@ -46,10 +65,13 @@ struct Raw {
     #[serde(default = "default_eps")]
     rms_norm_eps: f64,
     rope_theta: Option<f64>,
+    partial_rotary_factor: Option<f64>,
+    /// Phi-3 writes it here, others among the positions.
+    original_max_position_embeddings: Option<usize>,
     /// Older files name the scaling here and leave it out, or null, for none.
-    rope_scaling: Option<Rope>,
+    rope_scaling: Option<Positions>,
     /// Newer files have everything about positions here.
-    rope_parameters: Option<Rope>,
+    rope_parameters: Option<Positions>,
     max_position_embeddings: usize,
     #[serde(default)]
     tie_word_embeddings: bool,
@@ -57,14 +79,32 @@ struct Raw {
     attention_bias: bool,
     #[serde(default)]
     mlp_bias: bool,
+    sliding_window: Option<usize>,
+    use_sliding_window: Option<bool>,
+    max_window_layers: Option<usize>,
+    layer_types: Option<Vec<String>>,
     eos_token_id: Option<OneOrMore>,
 }
 
-#[derive(Deserialize)]
-struct Rope {
+/// What `rope_scaling` or `rope_parameters` hold.
+#[derive(Deserialize, Default, Clone)]
+pub(super) struct Positions {
     #[serde(alias = "type")]
-    rope_type: Option<String>,
-    rope_theta: Option<f64>,
+    pub rope_type: Option<String>,
+    pub rope_theta: Option<f64>,
+    pub partial_rotary_factor: Option<f64>,
+    pub factor: Option<f64>,
+    pub original_max_position_embeddings: Option<usize>,
+    pub attention_factor: Option<f64>,
+    pub beta_fast: Option<f64>,
+    pub beta_slow: Option<f64>,
+    pub mscale: Option<f64>,
+    pub mscale_all_dim: Option<f64>,
+    pub truncate: Option<bool>,
+    pub low_freq_factor: Option<f64>,
+    pub high_freq_factor: Option<f64>,
+    pub short_factor: Option<Vec<f64>>,
+    pub long_factor: Option<Vec<f64>>,
 }
 
 /// Hugging Face writes one id as a number and several as a list.
@@ -91,53 +131,69 @@ fn default_eps() -> f64 {
 impl Config {
     /// Reads `config.json` of a model folder.
     pub fn read(dir: &Path) -> Result<Self, ModelError> {
-        #[derive(Deserialize)]
-        struct Family {
-            model_type: String,
-        }
         let path = dir.join("config.json");
         let text = files::required_text(dir, "config.json")?;
-        let damaged = |error: serde_json::Error| ModelError::damaged(&path, error);
+        Self::parse(&path, &text)
+    }
+
+    /// Reads the text of a `config.json`; `path` is what errors name.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ModelError> {
+        #[derive(Deserialize)]
+        struct Type {
+            model_type: String,
+        }
+        let damaged = |error: serde_json::Error| ModelError::damaged(path, error);
         let unsupported = |what: String, supported| ModelError::Unsupported {
-            path: path.clone(),
+            path: path.to_owned(),
             what,
             supported,
         };
-        let family: Family = serde_json::from_str(&text).map_err(damaged)?;
-        if family.model_type != SUPPORTED {
-            let what = format!("the model_type `{}`", family.model_type);
-            return Err(unsupported(what, SUPPORTED));
+        let Type { model_type } = serde_json::from_str(text).map_err(damaged)?;
+        let family = match model_type.as_str() {
+            "llama" => Family::Llama,
+            "mistral" => Family::Mistral,
+            "phi3" => Family::Phi3,
+            "qwen2" => Family::Qwen2,
+            other => return Err(unsupported(format!("the model_type `{other}`"), SUPPORTED)),
+        };
+        let raw: Raw = serde_json::from_str(text).map_err(damaged)?;
+        if let Some(act) = raw.hidden_act.as_ref().filter(|act| *act != "silu") {
+            return Err(unsupported(format!("the activation `{act}`"), "silu"));
         }
-        let raw: Raw = serde_json::from_str(&text).map_err(damaged)?;
-        if let Some((what, supported)) = raw.unsupported() {
-            return Err(unsupported(what, supported));
+        let positions = raw.positions();
+        if let Some(kind) = &positions.rope_type
+            && !Rope::KINDS.contains(&kind.as_str())
+        {
+            return Err(unsupported(
+                format!("the rope scaling `{kind}`"),
+                Rope::SUPPORTED,
+            ));
         }
-        raw.resolve()
-            .map_err(|reason| ModelError::damaged(&path, reason))
+        raw.resolve(family, &positions)
+            .map_err(|reason| ModelError::damaged(path, reason))
     }
 }
 
 impl Raw {
-    /// What the decoder would compute wrongly.
-    fn unsupported(&self) -> Option<(String, &'static str)> {
-        if let Some(act) = self.hidden_act.as_ref().filter(|act| *act != "silu") {
-            return Some((format!("the activation `{act}`"), "silu"));
-        }
-        let ropes = [&self.rope_parameters, &self.rope_scaling];
-        let kinds = ropes
-            .into_iter()
-            .flatten()
-            .filter_map(|rope| rope.rope_type.as_ref());
-        if let Some(kind) = kinds.into_iter().find(|kind| *kind != "default") {
-            return Some((format!("the rope scaling `{kind}`"), "default"));
-        }
-        if self.attention_bias || self.mlp_bias {
-            return Some(("linear layers with a bias".to_owned(), "none"));
-        }
-        None
+    /// Both ways to write positions, as the newer one.
+    fn positions(&self) -> Positions {
+        let mut positions = self
+            .rope_parameters
+            .clone()
+            .or_else(|| self.rope_scaling.clone())
+            .unwrap_or_default();
+        positions.rope_theta = positions.rope_theta.or(self.rope_theta);
+        positions.partial_rotary_factor = positions
+            .partial_rotary_factor
+            .or(self.partial_rotary_factor);
+        let original = self
+            .original_max_position_embeddings
+            .or(positions.original_max_position_embeddings);
+        positions.original_max_position_embeddings = original;
+        positions
     }
 
-    fn resolve(self) -> Result<Config, String> {
+    fn resolve(self, family: Family, positions: &Positions) -> Result<Config, String> {
         let sizes = [
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
@@ -146,13 +202,12 @@ impl Raw {
             ("num_attention_heads", self.num_attention_heads),
             ("num_key_value_heads", self.num_key_value_heads.unwrap_or(1)),
             ("max_position_embeddings", self.max_position_embeddings),
+            ("sliding_window", self.sliding_window.unwrap_or(1)),
         ];
         // Far above every model there is, and low enough that no product of sizes overflows.
         const MOST: usize = 1 << 24;
-        if let Some((name, size)) = sizes
-            .into_iter()
-            .find(|&(_, size)| size == 0 || size > MOST)
-        {
+        let wrong = |&(_, size): &(&str, usize)| size == 0 || size > MOST;
+        if let Some((name, size)) = sizes.into_iter().find(wrong) {
             return Err(format!("{name} is {size}"));
         }
         let heads = self.num_attention_heads;
@@ -166,12 +221,13 @@ impl Raw {
         if head_dim == 0 || !head_dim.is_multiple_of(2) || head_dim > MOST {
             return Err(format!("head_dim is {head_dim}: it must be even"));
         }
-        let theta = self.rope_parameters.and_then(|rope| rope.rope_theta);
-        let theta = theta.or(self.rope_theta).unwrap_or(10_000.0);
-        if !(theta > 0.0 && theta.is_finite() && self.rms_norm_eps >= 0.0) {
-            return Err("rope_theta and rms_norm_eps must be positive".to_owned());
+        if !(self.rms_norm_eps >= 0.0 && self.rms_norm_eps.is_finite()) {
+            return Err("rms_norm_eps must be positive".to_owned());
         }
+        let rope = Rope::new(positions, head_dim, self.max_position_embeddings)?;
+        let windows = self.windows(family)?;
         Ok(Config {
+            family,
             vocab: self.vocab_size,
             hidden: self.hidden_size,
             intermediate: self.intermediate_size,
@@ -180,14 +236,49 @@ impl Raw {
             kv_heads,
             head_dim,
             norm_eps: self.rms_norm_eps,
-            rope_theta: theta,
-            context: self.max_position_embeddings,
+            context: rope.context(self.max_position_embeddings).min(MOST),
+            rope,
             tied: self.tie_word_embeddings,
+            qkv_bias: family == Family::Qwen2 || family == Family::Llama && self.attention_bias,
+            output_bias: family == Family::Llama && self.attention_bias,
+            mlp_bias: family == Family::Llama && self.mlp_bias,
+            windows,
             eos: self
                 .eos_token_id
                 .map(OneOrMore::into_vec)
                 .unwrap_or_default(),
         })
+    }
+
+    /// Llama has no window; Qwen2 has one from a layer on, when it is switched on at all.
+    fn windows(&self, family: Family) -> Result<Vec<Option<usize>>, String> {
+        let layers = self.num_hidden_layers;
+        let window = match family {
+            Family::Llama => None,
+            Family::Mistral | Family::Phi3 => self.sliding_window,
+            Family::Qwen2 => self
+                .sliding_window
+                .filter(|_| self.use_sliding_window == Some(true)),
+        };
+        if let (Family::Qwen2, Some(types)) = (family, &self.layer_types) {
+            if types.len() != layers {
+                return Err(format!(
+                    "layer_types has {} entries for {layers} layers",
+                    types.len()
+                ));
+            }
+            return Ok(types
+                .iter()
+                .map(|kind| window.filter(|_| kind == "sliding_attention"))
+                .collect());
+        }
+        let first = match family {
+            Family::Qwen2 => self.max_window_layers.unwrap_or(28),
+            _ => 0,
+        };
+        Ok((0..layers)
+            .map(|layer| window.filter(|_| layer >= first))
+            .collect())
     }
 }
 
@@ -199,19 +290,19 @@ mod tests {
     fn minimal() -> Value {
         json!({
             "model_type": "llama", "vocab_size": 10, "hidden_size": 8, "intermediate_size": 16,
-            "num_hidden_layers": 1, "num_attention_heads": 4, "max_position_embeddings": 32,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 32,
         })
     }
 
     fn read(config: &Value) -> Result<Config, ModelError> {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
-        Config::read(dir.path())
+        Config::parse(Path::new("config.json"), &config.to_string())
     }
 
-    fn with(field: &str, value: Value) -> Value {
+    fn with(fields: &[(&str, Value)]) -> Value {
         let mut config = minimal();
-        config[field] = value;
+        for (field, value) in fields {
+            config[field] = value.clone();
+        }
         config
     }
 
@@ -222,20 +313,46 @@ mod tests {
             (config.kv_heads, config.head_dim, config.tied),
             (4, 2, false)
         );
-        assert!((config.rope_theta - 10_000.0).abs() < f64::EPSILON);
+        assert_eq!(config.rope.frequencies(1), [1.0]);
+        assert!(!config.qkv_bias && config.windows == [None, None]);
         assert_eq!(config.eos, Vec::<u32>::new());
+        let qwen = read(&with(&[
+            ("model_type", json!("qwen2")),
+            ("sliding_window", json!(4)),
+        ]))
+        .unwrap();
+        assert!(qwen.qkv_bias && !qwen.output_bias && qwen.windows == [None, None]);
     }
 
     #[test]
-    fn both_ways_to_write_positions_and_ends_are_read() {
-        let rope = json!({"rope_type": "default", "rope_theta": 5e5});
-        assert!((read(&with("rope_parameters", rope)).unwrap().rope_theta - 5e5).abs() < 1e-9);
-        assert!((read(&with("rope_theta", json!(1e6))).unwrap().rope_theta - 1e6).abs() < 1e-9);
-        assert_eq!(read(&with("eos_token_id", json!(2))).unwrap().eos, [2]);
+    fn both_ways_to_write_ends_are_read() {
+        assert_eq!(read(&with(&[("eos_token_id", json!(2))])).unwrap().eos, [2]);
         assert_eq!(
-            read(&with("eos_token_id", json!([2, 3]))).unwrap().eos,
+            read(&with(&[("eos_token_id", json!([2, 3]))])).unwrap().eos,
             [2, 3]
         );
+    }
+
+    #[test]
+    fn a_window_is_where_the_family_has_one() {
+        let windows = |family: &str, more: &[(&str, Value)]| {
+            let mut fields = vec![("model_type", json!(family)), ("sliding_window", json!(4))];
+            fields.extend(more.iter().cloned());
+            read(&with(&fields)).unwrap().windows
+        };
+        assert_eq!(windows("mistral", &[]), [Some(4), Some(4)]);
+        assert_eq!(windows("phi3", &[]), [Some(4), Some(4)]);
+        assert_eq!(windows("llama", &[]), [None, None]);
+        let on = ("use_sliding_window", json!(true));
+        assert_eq!(
+            windows("qwen2", &[on.clone(), ("max_window_layers", json!(1))]),
+            [None, Some(4)]
+        );
+        let types = (
+            "layer_types",
+            json!(["sliding_attention", "full_attention"]),
+        );
+        assert_eq!(windows("qwen2", &[on, types]), [Some(4), None]);
     }
 
     #[test]
@@ -245,13 +362,16 @@ mod tests {
             ("hidden_act", json!("gelu"), "gelu"),
             (
                 "rope_scaling",
-                json!({"type": "yarn", "factor": 4.0}),
-                "yarn",
+                json!({"type": "magic", "factor": 4.0}),
+                "magic",
             ),
-            ("rope_parameters", json!({"rope_type": "llama3"}), "llama3"),
-            ("attention_bias", json!(true), "bias"),
+            (
+                "rope_parameters",
+                json!({"rope_type": "proportional"}),
+                "proportional",
+            ),
         ] {
-            let error = read(&with(field, value)).unwrap_err();
+            let error = read(&with(&[(field, value)])).unwrap_err();
             assert!(matches!(error, ModelError::Unsupported { .. }), "{error}");
             assert!(error.to_string().contains(named), "{error}");
         }
@@ -268,8 +388,15 @@ mod tests {
             ("head_dim", json!(3)),
             ("rope_theta", json!(-1.0)),
             ("model_type", json!(null)),
+            ("rope_scaling", json!({"type": "linear"})),
+            ("rope_scaling", json!({"type": "linear", "factor": 0.0})),
+            (
+                "rope_scaling",
+                json!({"type": "longrope", "short_factor": [1.0], "long_factor": []}),
+            ),
+            ("partial_rotary_factor", json!(0.0)),
         ] {
-            let error = read(&with(field, value)).unwrap_err();
+            let error = read(&with(&[(field, value)])).unwrap_err();
             assert!(
                 matches!(error, ModelError::Damaged { .. }),
                 "{field}: {error}"

@@ -1,15 +1,15 @@
 //! The decoder: token ids in, logits out.
 //!
-//! Pre-norm transformer of the Llama family: RMSNorm, grouped-query attention with rotary positions, SwiGLU. Touvron et
-//! al., "LLaMA", section 2.2; Ainslie et al., "GQA". All weights are matrices (out, in), as in the checkpoints.
+//! Pre-norm transformer of the families of Llama: RMSNorm, grouped-query attention with rotary positions, SwiGLU. Touvron
+//! et al., "LLaMA", section 2.2; Ainslie et al., "GQA"; Jiang et al., "Mistral 7B", section 2 for the window. The families
+//! differ in what [`Config`] says. All weights are matrices (out, in), as in the checkpoints.
 
 use candle_core::{D, Device, Result, Tensor};
 use candle_nn::ops::{rms_norm, softmax_last_dim};
 
 use super::checkpoint::Checkpoint;
-use super::config::Config;
+use super::config::{Config, Family};
 use super::error::ModelError;
-use super::rope::Rope;
 use super::sequence::{KeyValues, Sequence};
 
 /// The weights of a model on their device. It keeps nothing of any request: see [`Sequence`].
@@ -21,21 +21,141 @@ pub struct Decoder {
     layers: Vec<Layer>,
     norm: Tensor,
     /// (vocab, hidden)
-    output: Tensor,
-    rope: Rope,
+    output: Linear,
     bytes: u64,
 }
 
 struct Layer {
     attention_norm: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_output: Tensor,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    attention_output: Linear,
     mlp_norm: Tensor,
-    gate: Tensor,
-    up: Tensor,
-    down: Tensor,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+    window: Option<usize>,
+}
+
+/// `y = x · weightᵀ + bias`
+struct Linear {
+    /// (out, in)
+    weight: Tensor,
+    /// (out)
+    bias: Option<Tensor>,
+}
+
+/// Reads weights one after another and counts them.
+struct Reader<'a> {
+    checkpoint: Checkpoint,
+    device: &'a Device,
+    progress: &'a dyn Fn(u8),
+    bytes: u64,
+}
+
+type Loaded<T> = std::result::Result<T, ModelError>;
+
+impl Reader<'_> {
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Loaded<Tensor> {
+        let tensor = self.checkpoint.tensor(name, shape, self.device)?;
+        self.bytes += (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64;
+        (self.progress)(self.checkpoint.percent());
+        Ok(tensor)
+    }
+
+    fn norm(&mut self, name: &str, width: usize) -> Loaded<Tensor> {
+        self.tensor(&format!("{name}.weight"), &[width])
+    }
+
+    fn linear(&mut self, name: &str, out: usize, width: usize, bias: bool) -> Loaded<Linear> {
+        let weight = self.tensor(&format!("{name}.weight"), &[out, width])?;
+        let bias = bias
+            .then(|| self.tensor(&format!("{name}.bias"), &[out]))
+            .transpose()?;
+        Ok(Linear { weight, bias })
+    }
+
+    /// One stored matrix that is several, one below the other.
+    fn fused<const N: usize>(
+        &mut self,
+        name: &str,
+        outs: [usize; N],
+        width: usize,
+    ) -> Loaded<[Linear; N]> {
+        let whole = self.tensor(&format!("{name}.weight"), &[outs.iter().sum(), width])?;
+        let mut parts = Vec::with_capacity(N);
+        let mut first = 0;
+        for out in outs {
+            let weight = whole.narrow(0, first, out)?;
+            parts.push(Linear { weight, bias: None });
+            first += out;
+        }
+        parts
+            .try_into()
+            .map_err(|_| candle_core::Error::Msg("a part is missing".into()).into())
+    }
+
+    fn layer(&mut self, config: &Config, n: usize) -> Loaded<Layer> {
+        let &Config {
+            hidden,
+            intermediate,
+            qkv_bias,
+            output_bias,
+            mlp_bias,
+            ..
+        } = config;
+        let (queries, keys) = (
+            config.heads * config.head_dim,
+            config.kv_heads * config.head_dim,
+        );
+        let name = |part: &str| format!("model.layers.{n}.{part}");
+        let attention_norm = self.norm(&name("input_layernorm"), hidden)?;
+        let [query, key, value] = if config.family == Family::Phi3 {
+            self.fused(&name("self_attn.qkv_proj"), [queries, keys, keys], hidden)?
+        } else {
+            [
+                self.linear(&name("self_attn.q_proj"), queries, hidden, qkv_bias)?,
+                self.linear(&name("self_attn.k_proj"), keys, hidden, qkv_bias)?,
+                self.linear(&name("self_attn.v_proj"), keys, hidden, qkv_bias)?,
+            ]
+        };
+        let attention_output =
+            self.linear(&name("self_attn.o_proj"), hidden, queries, output_bias)?;
+        let mlp_norm = self.norm(&name("post_attention_layernorm"), hidden)?;
+        let [gate, up] = if config.family == Family::Phi3 {
+            self.fused(&name("mlp.gate_up_proj"), [intermediate; 2], hidden)?
+        } else {
+            [
+                self.linear(&name("mlp.gate_proj"), intermediate, hidden, mlp_bias)?,
+                self.linear(&name("mlp.up_proj"), intermediate, hidden, mlp_bias)?,
+            ]
+        };
+        let down = self.linear(&name("mlp.down_proj"), hidden, intermediate, mlp_bias)?;
+        let window = config.windows.get(n).copied().flatten();
+        Ok(Layer {
+            attention_norm,
+            query,
+            key,
+            value,
+            attention_output,
+            mlp_norm,
+            gate,
+            up,
+            down,
+            window,
+        })
+    }
+}
+
+impl Linear {
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = x.matmul(&self.weight.transpose(D::Minus2, D::Minus1)?)?;
+        match &self.bias {
+            Some(bias) => y.broadcast_add(bias),
+            None => Ok(y),
+        }
+    }
 }
 
 impl Decoder {
@@ -43,52 +163,32 @@ impl Decoder {
     pub fn load(
         config: Config,
         context: usize,
-        mut checkpoint: Checkpoint,
+        checkpoint: Checkpoint,
         device: &Device,
         progress: &dyn Fn(u8),
-    ) -> std::result::Result<Self, ModelError> {
-        let mut bytes = 0;
-        let Config {
-            vocab,
-            hidden,
-            intermediate,
-            ..
-        } = config;
-        let (queries, keys) = (
-            config.heads * config.head_dim,
-            config.kv_heads * config.head_dim,
-        );
-        let mut read = |name: &str, shape: &[usize]| {
-            let tensor = checkpoint.tensor(&format!("{name}.weight"), shape, device)?;
-            bytes += (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64;
-            progress(checkpoint.percent());
-            Ok::<_, ModelError>(tensor)
+    ) -> Loaded<Self> {
+        let mut reader = Reader {
+            checkpoint,
+            device,
+            progress,
+            bytes: 0,
         };
-        let embedding = read("model.embed_tokens", &[vocab, hidden])?;
+        let embedding =
+            reader.tensor("model.embed_tokens.weight", &[config.vocab, config.hidden])?;
         let mut layers = Vec::with_capacity(config.layers.min(1024));
         for n in 0..config.layers {
-            let mut part =
-                |name: &str, shape: &[usize]| read(&format!("model.layers.{n}.{name}"), shape);
-            layers.push(Layer {
-                attention_norm: part("input_layernorm", &[hidden])?,
-                query: part("self_attn.q_proj", &[queries, hidden])?,
-                key: part("self_attn.k_proj", &[keys, hidden])?,
-                value: part("self_attn.v_proj", &[keys, hidden])?,
-                attention_output: part("self_attn.o_proj", &[hidden, queries])?,
-                mlp_norm: part("post_attention_layernorm", &[hidden])?,
-                gate: part("mlp.gate_proj", &[intermediate, hidden])?,
-                up: part("mlp.up_proj", &[intermediate, hidden])?,
-                down: part("mlp.down_proj", &[hidden, intermediate])?,
-            });
+            layers.push(reader.layer(&config, n)?);
         }
-        let norm = read("model.norm", &[hidden])?;
+        let norm = reader.norm("model.norm", config.hidden)?;
         let output = if config.tied {
-            embedding.clone()
+            Linear {
+                weight: embedding.clone(),
+                bias: None,
+            }
         } else {
-            read("lm_head", &[vocab, hidden])?
+            reader.linear("lm_head", config.vocab, config.hidden, false)?
         };
         Ok(Self {
-            rope: Rope::new(&config, context, device)?,
             device: device.clone(),
             config,
             context,
@@ -96,7 +196,7 @@ impl Decoder {
             layers,
             norm,
             output,
-            bytes,
+            bytes: reader.bytes,
         })
     }
 
@@ -114,30 +214,74 @@ impl Decoder {
         &self.device
     }
 
-    /// A fresh sequence for at most `limit` tokens, which the context bounds.
-    pub fn sequence(&self, limit: usize) -> Result<Sequence> {
-        Sequence::new(&self.config, limit.min(self.context), &self.device)
+    /// A fresh sequence of a prompt of `prompt` tokens, for at most `limit` tokens, which the context bounds.
+    pub fn sequence(&self, prompt: usize, limit: usize) -> Result<Sequence> {
+        Sequence::new(&self.config, prompt, limit.min(self.context), &self.device)
     }
 
     /// Appends tokens to a sequence; returns the last layer's output for each, (tokens, hidden).
     pub fn forward(&self, tokens: &[u32], sequence: &mut Sequence) -> Result<Tensor> {
+        let length = |position: usize| sequence.prompt().max(position);
+        let (from, to) = (sequence.position(), sequence.position() + tokens.len());
+        if from > 0 && self.config.rope.starts_again(length(from), length(to)) {
+            let mut all = sequence.restart();
+            all.extend_from_slice(tokens);
+            return self.forward(&all, sequence)?.narrow(0, from, tokens.len());
+        }
         let position = sequence.position();
         sequence.reserve(tokens.len())?;
-        let mask = self.mask(tokens.len(), position)?;
         let mut x = self
             .embedding
             .index_select(&Tensor::new(tokens, &self.device)?, 0)?;
+        let turns = self.turns(sequence, tokens.len())?;
+        // Layers share what hides tokens, by their window.
+        let mut masks: Vec<(Option<usize>, Option<Tensor>)> = Vec::new();
         for (layer, kv) in self.layers.iter().zip(&mut sequence.layers) {
-            x = (&x + self.attention(layer, &x, kv, position, mask.as_ref())?)?;
+            let known = masks.iter().position(|(window, _)| *window == layer.window);
+            let at = match known {
+                Some(at) => at,
+                None => {
+                    masks.push((
+                        layer.window,
+                        self.mask(tokens.len(), position, layer.window)?,
+                    ));
+                    masks.len() - 1
+                }
+            };
+            x = (&x + self.attention(layer, &x, kv, position, &turns, masks[at].1.as_ref())?)?;
             x = (&x + self.mlp(layer, &x)?)?;
         }
-        sequence.advance(tokens.len());
+        sequence.append(tokens);
         Ok(x)
+    }
+
+    /// Cosines and sines of the next tokens of a sequence, each (tokens, turned / 2).
+    fn turns(&self, sequence: &Sequence, tokens: usize) -> Result<(Tensor, Tensor)> {
+        let first = sequence.position();
+        let length = sequence.prompt().max(first + tokens);
+        let (cos, sin) = self.config.rope.angles(first, tokens, length);
+        let shape = (tokens, self.config.rope.turned / 2);
+        Ok((
+            Tensor::from_vec(cos, shape, &self.device)?,
+            Tensor::from_vec(sin, shape, &self.device)?,
+        ))
+    }
+
+    /// Turns heads (heads, tokens, `head_dim`) by their positions.
+    fn turned(&self, heads: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Result<Tensor> {
+        let (turned, head_dim) = (self.config.rope.turned, self.config.head_dim);
+        let turn =
+            |part: &Tensor| candle_nn::rotary_emb::rope(&part.unsqueeze(0)?, cos, sin)?.squeeze(0);
+        if turned == head_dim {
+            return turn(heads);
+        }
+        let front = turn(&heads.narrow(2, 0, turned)?.contiguous()?)?;
+        Tensor::cat(&[front, heads.narrow(2, turned, head_dim - turned)?], 2)
     }
 
     /// What comes next after each row of `hidden` (tokens, hidden): logits (tokens, vocab).
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        linear(&self.normed(hidden, &self.norm)?, &self.output)
+        self.output.forward(&self.normed(hidden, &self.norm)?)
     }
 
     /// What comes next after the last row of `hidden`: one logit for each token of the vocabulary.
@@ -152,6 +296,7 @@ impl Decoder {
         x: &Tensor,
         kv: &mut KeyValues,
         position: usize,
+        turns: &(Tensor, Tensor),
         mask: Option<&Tensor>,
     ) -> Result<Tensor> {
         let Config {
@@ -168,13 +313,9 @@ impl Decoder {
                 .transpose(0, 1)?
                 .contiguous()
         };
-        let query = self
-            .rope
-            .apply(&split(linear(&x, &layer.query)?, heads)?, position)?;
-        let key = self
-            .rope
-            .apply(&split(linear(&x, &layer.key)?, kv_heads)?, position)?;
-        let value = split(linear(&x, &layer.value)?, kv_heads)?;
+        let query = self.turned(&split(layer.query.forward(&x)?, heads)?, turns)?;
+        let key = self.turned(&split(layer.key.forward(&x)?, kv_heads)?, turns)?;
+        let value = split(layer.value.forward(&x)?, kv_heads)?;
         let (keys, values) = kv.append(&key, &value, position)?;
 
         // The queries that share a head of keys lie side by side, so they count as more rows of one product and the keys
@@ -191,31 +332,37 @@ impl Decoder {
         };
         let mixed = softmax_last_dim(&scores)?.matmul(&values)?;
         let mixed = mixed.reshape((heads, tokens, head_dim))?.transpose(0, 1)?;
-        linear(
-            &mixed.reshape((tokens, heads * head_dim))?,
-            &layer.attention_output,
-        )
+        layer
+            .attention_output
+            .forward(&mixed.reshape((tokens, heads * head_dim))?)
     }
 
     fn mlp(&self, layer: &Layer, x: &Tensor) -> Result<Tensor> {
         let x = self.normed(x, &layer.mlp_norm)?;
-        let gated = (linear(&x, &layer.gate)?.silu()? * linear(&x, &layer.up)?)?;
-        linear(&gated, &layer.down)
+        let gated = (layer.gate.forward(&x)?.silu()? * layer.up.forward(&x)?)?;
+        layer.down.forward(&gated)
     }
 
     fn normed(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
         rms_norm(&x.contiguous()?, weight, self.config.norm_eps as f32)
     }
 
-    /// Hides later tokens from earlier ones: (tokens, position + tokens) of 0 and -∞; none for a single token.
-    fn mask(&self, tokens: usize, position: usize) -> Result<Option<Tensor>> {
-        if tokens == 1 {
+    /// Hides later tokens, and those before the window: (tokens, position + tokens) of 0 and -∞; none when nothing is hidden.
+    fn mask(
+        &self,
+        tokens: usize,
+        position: usize,
+        window: Option<usize>,
+    ) -> Result<Option<Tensor>> {
+        let total = position + tokens;
+        let window = window.unwrap_or(total);
+        if tokens == 1 && total <= window {
             return Ok(None);
         }
-        let total = position + tokens;
         let row = |token: usize| {
+            let own = position + token;
             (0..total).map(move |at| {
-                if at <= position + token {
+                if at <= own && own - at < window {
                     0.0
                 } else {
                     f32::NEG_INFINITY
@@ -225,9 +372,4 @@ impl Decoder {
         let mask: Vec<f32> = (0..tokens).flat_map(row).collect();
         Tensor::from_vec(mask, (tokens, total), &self.device).map(Some)
     }
-}
-
-/// `x` (tokens, in) times the transpose of `weight` (out, in).
-fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    x.matmul(&weight.transpose(D::Minus2, D::Minus1)?)
 }

@@ -7,7 +7,9 @@ use super::config::Config;
 /// Keys, values and position of one request. Made fresh for each, so nothing carries over from another.
 pub struct Sequence {
     pub(super) layers: Vec<KeyValues>,
-    position: usize,
+    /// All that it holds.
+    tokens: Vec<u32>,
+    prompt: usize,
     limit: usize,
 }
 
@@ -21,8 +23,13 @@ pub(super) struct KeyValues {
 const FIRST_ROOM: usize = 256;
 
 impl Sequence {
-    /// Holds at most `limit` tokens.
-    pub(super) fn new(config: &Config, limit: usize, device: &Device) -> Result<Self> {
+    /// Of a prompt of `prompt` tokens; holds at most `limit`.
+    pub(super) fn new(
+        config: &Config,
+        prompt: usize,
+        limit: usize,
+        device: &Device,
+    ) -> Result<Self> {
         let shape = (config.kv_heads, limit.min(FIRST_ROOM), config.head_dim);
         let zeros = || Tensor::zeros(shape, DType::F32, device);
         let layer = |_| {
@@ -33,14 +40,20 @@ impl Sequence {
         };
         Ok(Self {
             layers: (0..config.layers).map(layer).collect::<Result<_>>()?,
-            position: 0,
+            tokens: Vec::new(),
+            prompt,
             limit,
         })
     }
 
     /// Tokens it holds.
     pub fn position(&self) -> usize {
-        self.position
+        self.tokens.len()
+    }
+
+    /// Tokens of its prompt: positions may turn differently in longer prompts.
+    pub fn prompt(&self) -> usize {
+        self.prompt
     }
 
     /// Most tokens it may hold.
@@ -57,9 +70,9 @@ impl Sequence {
 
     /// Makes room for the next tokens, twice as much each time.
     pub(super) fn reserve(&mut self, tokens: usize) -> Result<()> {
-        let needed = self.position + tokens;
+        let needed = self.position() + tokens;
         if tokens == 0 || needed > self.limit {
-            let (position, limit) = (self.position, self.limit);
+            let (position, limit) = (self.position(), self.limit);
             candle_core::bail!(
                 "{tokens} tokens do not fit a sequence that holds {position} of {limit}"
             );
@@ -79,8 +92,13 @@ impl Sequence {
         Ok(())
     }
 
-    pub(super) fn advance(&mut self, tokens: usize) {
-        self.position += tokens;
+    pub(super) fn append(&mut self, tokens: &[u32]) {
+        self.tokens.extend_from_slice(tokens);
+    }
+
+    /// Takes out all tokens: what follows is computed from the start.
+    pub(super) fn restart(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.tokens)
     }
 }
 
