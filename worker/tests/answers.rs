@@ -10,15 +10,21 @@ use crate::support::{
 
 #[tokio::test]
 async fn every_listed_question_is_answered_right_by_the_binary() {
-    let (_binary, client) = Binary::serve(&tiny());
     let questions = read_json(examples().join("questions.json"));
     let questions = questions.as_array().unwrap();
     assert!(questions.len() >= 30);
-    for (n, question) in questions.iter().enumerate() {
-        let text = question["question"].as_str().unwrap();
-        let answer = client.answer(&ask(&format!("q-{n}"), text)).await;
-        assert_eq!(answer.text, question["answer"].as_str().unwrap(), "{text}");
-        assert_eq!(answer.end.stop_reason, StopReason::Eos, "{text}");
+    for model in ["tiny-llama", "tiny-qwen2", "tiny-phi3", "tiny-mistral"] {
+        let (_binary, client) = Binary::serve(&examples().join(model));
+        for (n, question) in questions.iter().enumerate() {
+            let text = question["question"].as_str().unwrap();
+            let answer = client.answer(&ask(&format!("q-{n}"), text)).await;
+            assert_eq!(
+                answer.text,
+                question["answer"].as_str().unwrap(),
+                "{model}: {text}"
+            );
+            assert_eq!(answer.end.stop_reason, StopReason::Eos, "{model}: {text}");
+        }
     }
 }
 

@@ -276,7 +276,7 @@ impl Decoder {
             return turn(heads);
         }
         let front = turn(&heads.narrow(2, 0, turned)?.contiguous()?)?;
-        Tensor::cat(&[front, heads.narrow(2, turned, head_dim - turned)?], 2)
+        Tensor::cat(&[front, heads.narrow(2, turned, head_dim - turned)?], 2)?.contiguous()
     }
 
     /// What comes next after each row of `hidden` (tokens, hidden): logits (tokens, vocab).

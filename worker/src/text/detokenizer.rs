@@ -33,7 +33,11 @@ impl Detokenizer {
         let before = text.decode(&self.window[..self.written]);
         let after = text.decode(&self.window);
         let piece = after.get(before.len()..).unwrap_or_default().to_owned();
-        self.window.drain(..self.written);
+        // Some tokenizers take the space from the first word of a text: the window must go on with a token that has text, so
+        // that no other word becomes its first.
+        if !piece.is_empty() {
+            self.window.drain(..self.written);
+        }
         self.written = self.window.len();
         piece
     }
