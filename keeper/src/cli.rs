@@ -42,7 +42,7 @@ pub struct Global {
     /// Give up on a pool that does not answer for so many seconds
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub connect_timeout: u64,
-    /// Where builds for other platforms lie, as DIR/<target triple>/
+    /// Where builds for other platforms lie, as DIR/TRIPLE/
     #[arg(long, global = true, value_name = "DIR", env = "RBEE_DIST")]
     pub dist: Option<PathBuf>,
 }

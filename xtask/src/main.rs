@@ -23,7 +23,7 @@ enum Cli {
     },
     /// Format, lint, build and run every test
     Test,
-    /// Build optimised binaries into dist/<target triple>/
+    /// Build optimised binaries into dist/TRIPLE/
     Dist {
         /// For this target triple; its linker and Rust standard library must be installed
         #[arg(long, value_name = "TRIPLE")]
