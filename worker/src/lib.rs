@@ -6,6 +6,8 @@
 //! |---|---|
 //! | [`args`] | command line ↔ [`WorkerLaunch`](pool_core::launch::WorkerLaunch) |
 //! | [`model`] | a model folder to weights; tokens to logits |
+//! | [`cpu`] | kernels for the CPU, of which the decoder makes no use yet |
+//! | [`gguf`] | GGUF files read as Hugging Face checkpoints, of which loading makes no use yet |
 //! | [`text`] | words to tokens and back: tokenizer, chat template, ends of an answer |
 //! | [`engine`] | the inference thread: slots, queue, steps, sampling |
 //! | `http` | the endpoints; their types are [`pool_core::serving`] |
@@ -22,7 +24,9 @@
 //! - The device that was asked for is used, or the worker fails.
 
 pub mod args;
+pub mod cpu;
 pub mod engine;
+pub mod gguf;
 mod http;
 pub mod model;
 mod random;

@@ -4,9 +4,7 @@ use pool_core::serving::StopReason;
 use serde_json::{Value, json};
 use worker::server::Settings;
 
-use crate::support::{
-    Binary, Client, Folder, Server, ask, examples, launch, read_json, sing, tiny,
-};
+use crate::support::{Binary, Client, Folder, Server, ask, examples, launch, read_json, sing};
 
 #[tokio::test]
 async fn every_listed_question_is_answered_right_by_the_binary() {

@@ -11,37 +11,47 @@ use crate::error::{Result, fail};
 use crate::home::Locked;
 use crate::{Hive, machine, models, random_hex};
 
-/// Removes the records that a spawn of this spec replaces: those of dead workers in its place.
-pub fn clear(home: &Locked, spec: &WorkerSpec) -> Result<()> {
-    for record in record::all(home)? {
-        // One without an address may have lost its port, and be about to start on the next.
-        let is_over = &record.spec == spec && record.state != WorkerState::Starting;
-        let is_replaced = is_at_address(&record, spec) || is_over;
-        if is_replaced && record::process_of(home, &record).is_none() {
-            record::remove(home, &record.id)?;
-        }
-    }
-    Ok(())
+/// The records in the place of a spec.
+#[derive(Debug, Default)]
+pub struct Place {
+    /// The live worker with the same owner, address and spec.
+    pub live: Option<WorkerRecord>,
+    dead: Vec<WorkerId>,
 }
 
-/// The live worker with the same owner, address and spec.
-pub fn take_up(home: &Locked, spec: &WorkerSpec) -> Result<Option<WorkerRecord>> {
+/// Looks who is in the place of a spec.
+pub fn look(home: &Locked, spec: &WorkerSpec) -> Result<Place> {
+    let mut place = Place::default();
     for mut record in record::all(home)? {
-        let is_usable = matches!(record.state, WorkerState::Starting | WorkerState::Ready)
-            && is_at_address(&record, spec)
-            && record.spec_hash == spec.hash();
-        if !is_usable {
+        let at_address = is_at_address(&record, spec);
+        if !at_address && &record.spec != spec {
             continue;
         }
-        if let Some(process) = record::process_of(home, &record) {
+        let Some(process) = record::process_of(home, &record) else {
+            // One without an address may have lost its port, and be about to start on the next.
+            if at_address || record.state != WorkerState::Starting {
+                place.dead.push(record.id);
+            }
+            continue;
+        };
+        let is_usable = matches!(record.state, WorkerState::Starting | WorkerState::Ready);
+        if at_address && is_usable && record.spec_hash == spec.hash() {
             if record.process.is_none() {
                 record.process = Some(process);
                 record::save(home, &record)?;
             }
-            return Ok(Some(record));
+            place.live = Some(record);
         }
     }
-    Ok(None)
+    Ok(place)
+}
+
+impl Place {
+    /// Forgets the dead, which the next worker replaces.
+    pub fn clear(&self, home: &Locked) -> Result<()> {
+        let mut dead = self.dead.iter();
+        dead.try_for_each(|id| record::remove(home, id))
+    }
 }
 
 fn is_at_address(record: &WorkerRecord, spec: &WorkerSpec) -> bool {

@@ -47,8 +47,9 @@ pub async fn spawn(
     let deadline = Instant::now() + options.patience;
     let mut record = block_in_place(|| {
         let home = hive.home.lock()?;
-        begin::clear(&home, &spec)?;
-        match begin::take_up(&home, &spec)? {
+        let place = begin::look(&home, &spec)?;
+        place.clear(&home)?;
+        match place.live {
             Some(record) => Ok(record),
             None => begin::begin(hive, &home, spec, options.port),
         }
@@ -123,7 +124,7 @@ async fn wait(
 fn move_on(hive: &Hive, record: &mut WorkerRecord) -> Result<bool> {
     let home = hive.home.lock()?;
     // Another call for the same worker may have been first, and have cleared this one's record.
-    let current = match begin::take_up(&home, &record.spec)? {
+    let current = match begin::look(&home, &record.spec)?.live {
         Some(current) => current,
         None => still_wanted(&home, record)?,
     };

@@ -238,16 +238,13 @@ impl Decoder {
         let mut masks: Vec<(Option<usize>, Option<Tensor>)> = Vec::new();
         for (layer, kv) in self.layers.iter().zip(&mut sequence.layers) {
             let known = masks.iter().position(|(window, _)| *window == layer.window);
-            let at = match known {
-                Some(at) => at,
-                None => {
-                    masks.push((
-                        layer.window,
-                        self.mask(tokens.len(), position, layer.window)?,
-                    ));
-                    masks.len() - 1
-                }
-            };
+            let at = known.unwrap_or(masks.len());
+            if known.is_none() {
+                masks.push((
+                    layer.window,
+                    self.mask(tokens.len(), position, layer.window)?,
+                ));
+            }
             x = (&x + self.attention(layer, &x, kv, position, &turns, masks[at].1.as_ref())?)?;
             x = (&x + self.mlp(layer, &x)?)?;
         }

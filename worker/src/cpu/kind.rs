@@ -1,0 +1,76 @@
+//! How weights are kept in memory.
+
+/// Rows side by side in a panel: the lanes of the widest vector.
+pub const LANES: usize = 16;
+/// Numbers along a row that share a scale, and whose products are summed before they join the total of the row.
+pub const GROUP: usize = 32;
+/// Rows of input that a kernel takes at a time.
+pub const TILE: usize = 8;
+
+/// A kind of number. The kinds of a group have one scale for each [`GROUP`] numbers of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    F32,
+    F16,
+    Bf16,
+    /// `scale * (q - 128)`, `q` in 0..=255, scale in f16: GGUF's `Q8_0`, its bits moved.
+    Q8,
+    /// `scale * (q - 8)`, `q` in 0..=15, scale in f16: GGUF's `Q4_0`, its bits moved.
+    Q4,
+    /// `scale * q + min`, `q` in 0..=15, scale and min in f16: holds GGUF's `Q4_K`, whose scales and mins are rounded
+    /// to f16.
+    Q4Min,
+}
+
+impl Kind {
+    pub const ALL: [Self; 6] = [
+        Self::F32,
+        Self::F16,
+        Self::Bf16,
+        Self::Q8,
+        Self::Q4,
+        Self::Q4Min,
+    ];
+
+    /// Whether inputs are quantised to 8 bits for it; else they stay f32.
+    pub const fn is_integer(self) -> bool {
+        matches!(self, Self::Q8 | Self::Q4 | Self::Q4Min)
+    }
+
+    /// Bytes of one group of a panel, for kinds that have them.
+    pub(super) const fn group_bytes(self) -> usize {
+        group_bytes(self as u8)
+    }
+
+    /// Bytes of the scales (and then mins) that a group begins with: an f16 for each lane.
+    pub(super) const fn scale_bytes(self) -> usize {
+        match self {
+            Self::F32 | Self::F16 | Self::Bf16 => 0,
+            Self::Q8 | Self::Q4 => LANES * 2,
+            Self::Q4Min => LANES * 4,
+        }
+    }
+
+    /// Bytes of one number outside groups.
+    ///
+    /// # Panics
+    /// For a kind of a group.
+    pub(super) fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            _ => panic!("{self:?} has no numbers outside groups"),
+        }
+    }
+}
+
+/// Bytes of one group of a panel: scales, mins, numbers. They lie together so that the weights are one stream.
+pub(super) const fn group_bytes(kind: u8) -> usize {
+    const Q8: u8 = Kind::Q8 as u8;
+    const Q4: u8 = Kind::Q4 as u8;
+    match kind {
+        Q8 => Kind::Q8.scale_bytes() + LANES * GROUP,
+        Q4 => Kind::Q4.scale_bytes() + LANES * GROUP / 2,
+        _ => Kind::Q4Min.scale_bytes() + LANES * GROUP / 2,
+    }
+}

@@ -1,0 +1,43 @@
+//! GGUF, the format of llama.cpp: weights, configuration and tokenizer in one file.
+//!
+//! Versions 2 and 3, little-endian, one file a model. Everything that a file says is checked against its size before it
+//! is believed: what is wrong ends in an [`Error`] that names the file and the place, never in a panic or in memory that
+//! the file does not account for. What would be computed wrongly is refused by name.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `file` | a file open for reading: metadata, tensors, rows |
+//! | `head`, `reader`, `value` | what stands before the weights |
+//! | `kind`, `dequantise` | the kinds of tensors, and blocks to f32 |
+//! | `checkpoint` | the same file as the Hugging Face checkpoint that it was made from |
+//! | `names` | names of tensors |
+//! | `config`, `rope` | what `config.json` would say |
+//! | `text` | tokenizer, chat template, special tokens |
+//!
+//! Sources: the specification (<https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>), `ggml-common.h` and
+//! `ggml-quants.c` for blocks, `conversion/` and `llama-vocab.cpp` of llama.cpp for the meaning of keys and names.
+
+mod checkpoint;
+mod config;
+mod dequantise;
+mod error;
+mod file;
+mod head;
+mod kind;
+mod names;
+mod reader;
+mod rope;
+mod text;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use checkpoint::{Checkpoint, Weight};
+pub use config::Architecture;
+pub use error::Error;
+pub use file::File;
+pub use head::Tensor;
+pub use kind::{KINDS, Kind};
+pub use text::Text;
+pub use value::{Array, Scalars, Value};
