@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use pool_core::model::{CatalogEntry, CatalogFile, Manifest, ModelFile, Origin};
 use pool_core::name::{FleetName, ModelId, PoolName};
-use pool_core::rpc::{Event, Outcome, Request};
+use pool_core::rpc::{ErrorCode, Event, Outcome, Request};
 use pool_core::source::Source;
 use pool_core::units;
 use reconciler::plan::{Action, ActionKind};
@@ -89,15 +89,15 @@ impl Actor<'_> {
                     owner: Some(self.fleet.clone()),
                     deadline_s: STOP_DEADLINE_S,
                 };
-                hive(link)?.call(request, |event| tell(step, event)).await?;
-                Ok(String::new())
+                gone(hive(link)?.call(request, |event| tell(step, event)).await)
             }
             ActionKind::Unregister { model, .. } => {
                 let (model, owner) = (model.clone(), Some(self.fleet.clone()));
-                hive(link)?
-                    .call(Request::Unregister { model, owner }, |_| ())
-                    .await?;
-                Ok(String::new())
+                gone(
+                    hive(link)?
+                        .call(Request::Unregister { model, owner }, |_| ())
+                        .await,
+                )
             }
         }
     }
@@ -179,6 +179,17 @@ impl Actor<'_> {
         )
         .await?;
         Ok(units::bytes(before))
+    }
+}
+
+/// What another run took away meanwhile is as gone as it should be.
+fn gone(answer: Result<Outcome, CallError>) -> Result<String, Fault> {
+    match answer {
+        Err(CallError::Hive { error, .. }) if error.code == ErrorCode::NotFound => {
+            Ok("gone already".into())
+        }
+        Err(error) => Err(error.into()),
+        Ok(_) => Ok(String::new()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where output goes and whether it may have colour.
 
-use std::io::{IsTerminal, Write, stderr, stdin, stdout};
+use std::io::{ErrorKind, IsTerminal, Write, stderr, stdin, stdout};
 
 use crate::failure::Failure;
 
@@ -47,10 +47,17 @@ impl Terminal {
         }
     }
 
-    /// Writes data to stdout. A reader that is gone is no error.
+    /// Writes data to stdout. A reader that is gone has seen enough; any other failure ends the program, because what it
+    /// was to say is lost.
     pub fn data(&self, text: &str) {
         let mut out = stdout().lock();
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                write_err(&format!("error: cannot write to stdout: {error}\n"));
+                std::process::exit(1);
+            }
+            _ => {}
+        }
     }
 
     /// Writes for people to stderr, unless they asked for quiet.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use axum::serve::ListenerExt as _;
 use pool_core::launch::WorkerLaunch;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::engine::{Engine, Limits};
 use crate::http::{Service, router};
@@ -117,6 +117,7 @@ pub async fn run(
         engine,
         started: Instant::now(),
         keep_alive: settings.keep_alive,
+        tokenizing: Semaphore::new(2),
         shutdown: Notify::new(),
     });
 

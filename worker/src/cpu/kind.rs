@@ -7,7 +7,7 @@ pub const GROUP: usize = 32;
 /// Rows of input that a kernel takes at a time.
 pub const TILE: usize = 8;
 
-/// A kind of number. The kinds of a group have one scale for each [`GROUP`] numbers of a row.
+/// A kind of number. The kinds of a group have one scale for each 32 numbers of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     F32,

@@ -3,8 +3,8 @@
 //! # Layout
 //! - [`Cpu`]: the threads and the instruction set that everything else is handed.
 //! - [`Region`]: one large memory for weights and KV; [`Block`]: a part of it.
-//! - [`Matrix`]: weights of a [`Kind`], filled by rows from a [`Source`]; [`linear`] multiplies by them.
-//! - [`KvCache`]: keys and values by slot; [`attention`] reads them.
+//! - [`Matrix`]: weights of a [`Kind`], filled by rows from a [`Source`]; [`linear()`] multiplies by them.
+//! - [`KvCache`]: keys and values by slot; [`attention()`] reads them.
 //! - [`rms_norm`], [`rope`], [`swiglu`], [`add`], [`softmax`], [`argmax`].
 //! - `raw`: the only unsafe code; `scalar`: what its kernels must equal.
 //!
@@ -81,7 +81,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// For [`linear`] with inputs of up to `inputs` numbers in all (rows times the largest k), and [`attention`] over
+    /// For [`linear()`] with inputs of up to `inputs` numbers in all (rows times the largest k), and [`attention()`] over
     /// up to `positions`.
     pub fn new(cpu: &Cpu, inputs: usize, positions: usize) -> Self {
         let scores = || Mutex::new(vec![0.0; attention::scores(positions)]);

@@ -47,9 +47,11 @@ pub(super) async fn execute(
         Input::Messages(_) => "messages",
     };
     // A long prompt takes a while to tokenize; the other connections do not wait for it.
+    let turn = service.tokenizing.acquire().await;
     let prompt = tokio::task::spawn_blocking(move || text.encode(&input))
         .await
         .map_err(|_| Refusal::new(ErrorCode::Internal, "the prompt could not be tokenized"))??;
+    drop(turn);
     let max_tokens = fit(field, prompt.len(), request.max_tokens, context)?;
     let (events, receiver) = unbounded_channel();
     service.engine.submit(Job {

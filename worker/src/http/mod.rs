@@ -20,7 +20,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use pool_core::launch::WorkerLaunch;
 use pool_core::serving::{ErrorCode, Health, Phase, Ready, Slots};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::engine::Engine;
 use refusal::Refusal;
@@ -32,6 +32,8 @@ pub(crate) struct Service {
     pub started: Instant,
     /// How long a stream may be silent before a comment keeps it open.
     pub keep_alive: Duration,
+    /// Prompts that are tokenized at the same time: each takes many times its own memory.
+    pub tokenizing: Semaphore,
     /// Somebody asked for the end.
     pub shutdown: Notify,
 }
