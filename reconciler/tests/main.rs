@@ -8,4 +8,5 @@
 mod bad_fleets;
 mod laws;
 mod scenarios;
+mod scenes;
 mod simulation;

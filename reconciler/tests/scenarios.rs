@@ -12,7 +12,7 @@ use reconciler::plan::Plan;
 use reconciler::planner::{Options, plan};
 use reconciler::resolve::{Known, resolve};
 
-use crate::simulation;
+use crate::{scenes, simulation};
 
 fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
@@ -91,7 +91,7 @@ fn outline(plan: &Plan) -> String {
 /// format of observations changes, with `WRITE_SCENARIOS=1`.
 #[test]
 fn observations_of_the_scenarios_are_fresh() {
-    for (case, observed) in simulation::scenes() {
+    for (case, observed) in scenes::scenes() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("tests/scenarios")
             .join(case)
