@@ -9,6 +9,7 @@ use pool_core::name::ModelId;
 use pool_core::serving::{End, Failure, FailureCode, MemoryUse, Sampling, StopReason, StreamEvent};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::Update;
 use super::sampler::Sampler;
 use crate::model::{Decoder, Sequence};
 use crate::text::{Detokenizer, StopMatcher, Text};
@@ -22,9 +23,13 @@ pub struct Job {
     pub sampling: Sampling,
     pub seed: u64,
     pub stop: Vec<String>,
+    /// Tell how likely each token was, and as many of the likeliest ones at its place.
+    pub logprobs: Option<usize>,
+    /// Keys and values computed for one owner are never used for another.
+    pub owner: u64,
     /// Where the answer goes. Unbounded, because the thread must not wait for a slow client; it never holds
     /// more than one answer. When its other end is gone, so is the client.
-    pub events: UnboundedSender<StreamEvent>,
+    pub events: UnboundedSender<Update>,
     /// Set from outside to end the request before its next step.
     pub cancelled: Arc<AtomicBool>,
 }
@@ -41,7 +46,7 @@ impl Job {
 
     pub(super) fn fail_unstarted(self, failure: Failure) {
         tracing::info!(job_id = ?self.id, correlation_id = self.correlation_id, outcome = %failure.code, "request ended in the queue");
-        let _ = self.events.send(StreamEvent::Error(failure));
+        let _ = self.events.send(StreamEvent::Error(failure).into());
     }
 }
 
@@ -90,7 +95,7 @@ impl Running {
             seed: job.seed,
             started_at: Timestamp::now(),
         };
-        let _ = job.events.send(started);
+        let _ = job.events.send(started.into());
         Some(Self {
             sequence,
             sampler: Sampler::new(job.sampling, job.seed, &job.prompt),
@@ -215,7 +220,7 @@ impl Running {
     }
 
     /// What remains of a request after its last step: its id, and where its terminal event goes.
-    pub fn into_end(self) -> (String, UnboundedSender<StreamEvent>) {
+    pub fn into_end(self) -> (String, UnboundedSender<Update>) {
         (self.job.id, self.job.events)
     }
 
@@ -238,7 +243,7 @@ impl Running {
 
     /// A client that is gone is noticed before the next step.
     fn send(&self, event: StreamEvent) {
-        let _ = self.job.events.send(event);
+        let _ = self.job.events.send(event.into());
     }
 }
 

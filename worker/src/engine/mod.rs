@@ -20,7 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use pool_core::name::ModelId;
-use pool_core::serving::{MemoryUse, Phase};
+use pool_core::serving::{MemoryUse, Phase, StreamEvent};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
@@ -37,6 +37,46 @@ pub struct Limits {
     pub slots: u32,
     /// Requests that may wait for a slot.
     pub waiting: usize,
+}
+
+/// What the inference thread tells of a request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Update {
+    pub event: StreamEvent,
+    /// The model's tokens behind a piece of text, when their probabilities were asked for.
+    pub tokens: Vec<TokenLogprob>,
+}
+
+impl From<StreamEvent> for Update {
+    fn from(event: StreamEvent) -> Self {
+        Self {
+            event,
+            tokens: Vec::new(),
+        }
+    }
+}
+
+/// A token of an answer and how likely it was: natural logarithms of probabilities, before temperature and filters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenLogprob {
+    pub id: u32,
+    pub logprob: f32,
+    /// The likeliest tokens at this place, most likely first.
+    pub top: Vec<(u32, f32)>,
+}
+
+/// How much an engine has to do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Load {
+    pub running: u32,
+    pub waiting: u32,
+    /// Tokens that the slots hold for requests that run, and that they have room for.
+    pub kv_tokens: u64,
+    pub kv_capacity: u64,
+    /// When a request that is refused now would find a place in the queue, as far as can be told.
+    pub retry_after: Duration,
+    /// A running request made no step in many times the time that steps take.
+    pub stalled: bool,
 }
 
 /// How long a step may take that has to end with its worker.
@@ -145,6 +185,17 @@ impl Engine {
         self.shared.count_jobs(&state);
         self.shared.changed.notify_one();
         Ok(())
+    }
+
+    pub fn load(&self) -> Load {
+        Load {
+            running: self.busy(),
+            waiting: self.shared.lock().waiting.len() as u32,
+            kv_tokens: 0,
+            kv_capacity: 0,
+            retry_after: Duration::from_secs(1),
+            stalled: false,
+        }
     }
 
     /// Ends a request before its next step. Unknown ids are no error.

@@ -126,7 +126,7 @@ impl Shared {
     fn end(&self, job: Running, terminal: StreamEvent) {
         let (id, events) = job.into_end();
         self.forget(&id);
-        let _ = events.send(terminal);
+        let _ = events.send(terminal.into());
     }
 
     fn show(&self, running: &[Running]) {

@@ -20,7 +20,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::Service;
 use super::correlation::CorrelationId;
 use super::refusal::Refusal;
-use crate::engine::{Job, Refused};
+use crate::engine::{Job, Refused, Update};
 use crate::random::random;
 
 type Received = Result<Bytes, BytesRejection>;
@@ -63,6 +63,8 @@ pub(super) async fn execute(
         // JSON readers that keep numbers as f64 can send a seed of 53 bits back unchanged.
         seed: request.sampling.seed.unwrap_or_else(|| random() >> 11),
         stop: request.stop,
+        logprobs: None,
+        owner: 0,
         events,
         cancelled: Arc::new(AtomicBool::new(false)),
     })?;
@@ -97,13 +99,13 @@ fn fit(
 }
 
 /// The events as server-sent events. Dropped when the client leaves, which the engine notices by the closed channel.
-fn stream(receiver: UnboundedReceiver<StreamEvent>, keep_alive: Duration) -> Response {
+fn stream(receiver: UnboundedReceiver<Update>, keep_alive: Duration) -> Response {
     let frames = futures::stream::unfold(Some((receiver, 0)), move |state| async move {
         let (mut receiver, mut id) = state?;
         let Ok(event) = tokio::time::timeout(keep_alive, receiver.recv()).await else {
             return Some((KEEP_ALIVE.to_owned(), Some((receiver, id))));
         };
-        let mut event = event.unwrap_or_else(cut);
+        let mut event = event.map_or_else(cut, |update| update.event);
         let mut text = String::new();
         loop {
             let _ = write!(text, "{}", event.to_frame(id));
@@ -113,7 +115,7 @@ fn stream(receiver: UnboundedReceiver<StreamEvent>, keep_alive: Duration) -> Res
             }
             // What is there already travels together.
             match receiver.try_recv() {
-                Ok(next) => event = next,
+                Ok(next) => event = next.event,
                 Err(_) => return Some((text, Some((receiver, id)))),
             }
         }
