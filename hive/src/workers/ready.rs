@@ -111,6 +111,7 @@ async fn execute(client: &Client, record: &WorkerRecord, input: Input) -> Result
         max_tokens: Some(8),
         sampling: Sampling::greedy(),
         stop: Vec::new(),
+        cache_salt: None,
     };
     let broken = |e: reqwest::Error| Unanswered::Wrong(chain(&e));
     let send = client.post(url(record.listen, "/execute")).json(&request);

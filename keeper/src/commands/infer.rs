@@ -95,6 +95,7 @@ fn request(args: &Infer) -> Result<ExecuteRequest, Failure> {
             ..Sampling::default()
         },
         stop: args.stop.clone(),
+        cache_salt: None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What a stream of `POST /execute` says.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::sse::Frame;
@@ -10,7 +11,7 @@ use crate::name::ModelId;
 ///
 /// The field `type` of its JSON is the event's name in the stream. A request that ends before it got its turn has
 /// an `error` and nothing else.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum StreamEvent {
     /// The request has its slot.
@@ -19,6 +20,7 @@ pub enum StreamEvent {
         model: ModelId,
         /// The seed of this answer, given or chosen.
         seed: u64,
+        #[schemars(with = "String")]
         started_at: Timestamp,
     },
     /// A piece of the answer.
@@ -67,7 +69,7 @@ impl StreamEvent {
 }
 
 /// How an answer ended well.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct End {
     /// Tokens of the prompt, with everything that the chat template and the tokenizer added.
     pub tokens_in: u64,
@@ -93,7 +95,7 @@ impl End {
 }
 
 /// Why an answer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum StopReason {
     /// The model ended it.
@@ -121,7 +123,7 @@ impl std::fmt::Display for StopReason {
 }
 
 /// Why an answer was broken off.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct Failure {
     pub code: FailureCode,
@@ -131,7 +133,7 @@ pub struct Failure {
 }
 
 /// The kinds of [`Failure`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum FailureCode {
     /// Somebody asked for it, or the client left.

@@ -3,14 +3,58 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::request::Violation;
+use super::request::{Violation, Violations};
+
+/// Violations that one answer tells; of those beyond only the number.
+const MOST: usize = 100;
+
+/// What is wrong with a request, in bounded memory.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    told: Vec<Violation>,
+    more: usize,
+}
+
+impl Faults {
+    pub fn push(&mut self, violation: Violation) {
+        if self.told.len() < MOST {
+            self.told.push(violation);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    pub fn extend(&mut self, others: Self) {
+        self.more += others.more;
+        others
+            .told
+            .into_iter()
+            .for_each(|violation| self.push(violation));
+    }
+
+    /// Nothing wrong, or at most [`MOST`] violations, the last of which counts those that are left out.
+    pub fn none(mut self) -> Result<(), Violations> {
+        if self.told.is_empty() {
+            return Ok(());
+        }
+        if self.more > 0 {
+            let left_out = self.more + self.told.drain(MOST - 1..).count();
+            self.told.push(Violation {
+                field: String::new(),
+                constraint: format!("at most {MOST} violations are told"),
+                message: format!("{left_out} more violations are left out"),
+            });
+        }
+        Err(Violations(self.told))
+    }
+}
 
 /// The fields of an object that were not read yet, and what was wrong with those that were.
 pub(super) struct Fields {
     left: Map<String, Value>,
     /// Put before every name: empty, or such as `messages[0].`.
     prefix: String,
-    violations: Vec<Violation>,
+    faults: Faults,
 }
 
 impl Fields {
@@ -18,13 +62,13 @@ impl Fields {
         Self {
             left: object,
             prefix,
-            violations: Vec::new(),
+            faults: Faults::default(),
         }
     }
 
     /// Records that `field` does not keep to `constraint`.
     pub fn violate(&mut self, field: &str, constraint: &str, message: String) {
-        self.violations.push(Violation {
+        self.faults.push(Violation {
             field: format!("{}{field}", self.prefix),
             constraint: constraint.to_owned(),
             message,
@@ -70,13 +114,21 @@ impl Fields {
         self.optional(field, constraint, check)
     }
 
+    /// A field that has no effect here: absent, or a value that asks for nothing.
+    pub fn harmless(&mut self, field: &str, constraint: &str, check: impl Fn(&Value) -> bool) {
+        if self.take(field).is_some_and(|value| !check(&value)) {
+            let message = format!("it must be {constraint}: this worker supports nothing else");
+            self.violate(field, constraint, message);
+        }
+    }
+
     /// Takes over what another object of the same request had wrong.
-    pub fn extend(&mut self, violations: Vec<Violation>) {
-        self.violations.extend(violations);
+    pub fn extend(&mut self, faults: Faults) {
+        self.faults.extend(faults);
     }
 
     /// Everything that was wrong, the fields that nobody read among it.
-    pub fn finish(mut self, known: &str) -> Vec<Violation> {
+    pub fn finish(mut self, known: &str) -> Faults {
         for name in std::mem::take(&mut self.left)
             .into_iter()
             .map(|(name, _)| name)
@@ -88,6 +140,6 @@ impl Fields {
                 format!("there is no such field; there are {known}"),
             );
         }
-        self.violations
+        self.faults
     }
 }

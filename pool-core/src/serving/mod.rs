@@ -7,12 +7,14 @@
 //! | `sse` | [`Frame`] and [`SseParser`]: server-sent events as text, and back from bytes in any pieces |
 //! | `check` | [`StreamCheck`]: whether a stream is whole |
 //! | `status` | [`Health`] and [`Ready`] |
-//! | `error` | [`ErrorBody`], the one shape of every refusal |
+//! | `error` | [`ErrorBody`], the shape of every refusal that is not OpenAI's |
+//! | [`openai`] | OpenAI's endpoints: their requests, answers and errors |
 
 mod check;
 mod error;
 mod event;
 mod fields;
+pub mod openai;
 mod request;
 mod sse;
 mod status;

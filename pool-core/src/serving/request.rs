@@ -1,5 +1,6 @@
 //! The bodies of `POST /execute` and `POST /cancel`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -20,6 +21,9 @@ pub struct ExecuteRequest {
     /// Texts that end the answer: at most 4, each of 1–100 characters. They are not part of the answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stop: Vec<String>,
+    /// 1–128 characters: what is computed for one salt is never used for another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_salt: Option<String>,
 }
 
 /// What the model continues.
@@ -88,7 +92,7 @@ pub struct CancelRequest {
 }
 
 /// One thing that is wrong with a request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Violation {
     /// Such as `temperature` or `messages[0].role`; empty for the body as a whole.
     pub field: String,
@@ -110,14 +114,6 @@ impl Violations {
         };
         self.0.iter().map(line).collect::<Vec<_>>().join("; ")
     }
-
-    fn none(violations: Vec<Violation>) -> Result<(), Self> {
-        if violations.is_empty() {
-            Ok(())
-        } else {
-            Err(Self(violations))
-        }
-    }
 }
 
 const JOB_ID: &str = "1 to 128 characters";
@@ -126,7 +122,8 @@ fn is_job_id(text: &str) -> bool {
     (1..=128).contains(&text.chars().count())
 }
 
-fn object(body: &[u8]) -> Result<Fields, Violations> {
+/// The fields of a body that is a JSON object.
+pub(super) fn object(body: &[u8]) -> Result<Fields, Violations> {
     let wrong = |message: String| {
         Violations(vec![Violation {
             field: String::new(),
@@ -146,7 +143,7 @@ impl CancelRequest {
     pub fn from_json(body: &[u8]) -> Result<Self, Violations> {
         let mut fields = object(body)?;
         let job_id = fields.required("job_id", JOB_ID, |text: &String| is_job_id(text));
-        Violations::none(fields.finish("job_id"))?;
+        fields.finish("job_id").none()?;
         Ok(Self {
             job_id: job_id.unwrap_or_default(),
         })
@@ -158,32 +155,45 @@ impl ExecuteRequest {
     pub fn from_json(body: &[u8]) -> Result<Self, Violations> {
         let mut fields = object(body)?;
         let job_id = fields.required("job_id", JOB_ID, |text: &String| is_job_id(text));
-        let input = read_input(&mut fields);
+        let input = read_input(&mut fields, read_message);
         let max_tokens =
             fields.optional("max_tokens", "a whole number, at least 1", |&n| n >= 1_u32);
-        let sampling = read_sampling(&mut fields);
-        let stop = fields.optional(
-            "stop",
-            "at most 4 texts of 1 to 100 characters",
-            |stop: &Vec<String>| {
-                let fits = |text: &String| (1..=100).contains(&text.chars().count());
-                stop.len() <= 4 && stop.iter().all(fits)
-            },
-        );
-        Violations::none(fields.finish(
-            "job_id, prompt, messages, max_tokens, temperature, top_p, top_k, min_p, repetition_penalty, stop, seed",
-        ))?;
+        let sampling = Sampling {
+            seed: fields.optional(
+                "seed",
+                "a whole number from 0 to 18446744073709551615",
+                |_| true,
+            ),
+            ..read_sampling(&mut fields)
+        };
+        let stop = fields.optional("stop", STOP, is_stop);
+        let cache_salt = read_cache_salt(&mut fields);
+        let known = "job_id, prompt, messages, max_tokens, temperature, top_p, top_k, min_p, repetition_penalty, stop, seed, cache_salt";
+        fields.finish(known).none()?;
         Ok(Self {
             job_id: job_id.unwrap_or_default(),
             input,
             max_tokens,
             sampling,
             stop: stop.unwrap_or_default(),
+            cache_salt,
         })
     }
 }
 
-fn read_sampling(fields: &mut Fields) -> Sampling {
+pub(super) const STOP: &str = "at most 4 texts of 1 to 100 characters";
+
+pub(super) fn is_stop(stop: &Vec<String>) -> bool {
+    let fits = |text: &String| (1..=100).contains(&text.chars().count());
+    stop.len() <= 4 && stop.iter().all(fits)
+}
+
+pub(super) fn read_cache_salt(fields: &mut Fields) -> Option<String> {
+    fields.optional("cache_salt", JOB_ID, |text: &String| is_job_id(text))
+}
+
+/// Every field but the seed.
+pub(super) fn read_sampling(fields: &mut Fields) -> Sampling {
     let default = Sampling::default();
     let mut number = |field: &str, constraint: &str, most: f32, default: f32| {
         let fits = |value: &f32| (0.0..=most).contains(value);
@@ -207,16 +217,12 @@ fn read_sampling(fields: &mut Fields) -> Sampling {
         top_k: fields
             .optional("top_k", "a whole number, 0 for off", |_| true)
             .unwrap_or(default.top_k),
-        seed: fields.optional(
-            "seed",
-            "a whole number from 0 to 18446744073709551615",
-            |_| true,
-        ),
+        seed: None,
     }
 }
 
 /// The input, or an empty prompt with a violation recorded.
-fn read_input(fields: &mut Fields) -> Input {
+pub(super) fn read_input(fields: &mut Fields, read: fn(&mut Fields) -> Option<Message>) -> Input {
     const EITHER: &str = "either prompt or messages";
     let empty = Input::Prompt(String::new());
     match (fields.take("prompt"), fields.take("messages")) {
@@ -226,7 +232,9 @@ fn read_input(fields: &mut Fields) -> Input {
             fields.violate("prompt", constraint, format!("it must be {constraint}"));
             empty
         }
-        (None, Some(messages)) => read_messages(fields, messages).map_or(empty, Input::Messages),
+        (None, Some(messages)) => {
+            read_messages(fields, messages, read).map_or(empty, Input::Messages)
+        }
         (None, None) => {
             fields.violate(
                 "prompt",
@@ -246,7 +254,12 @@ fn read_input(fields: &mut Fields) -> Input {
     }
 }
 
-fn read_messages(fields: &mut Fields, value: Value) -> Option<Vec<Message>> {
+/// A conversation, each of its messages read by `read`.
+pub(super) fn read_messages(
+    fields: &mut Fields,
+    value: Value,
+    read: fn(&mut Fields) -> Option<Message>,
+) -> Option<Vec<Message>> {
     let constraint = "a list of at least one {role, content}";
     let items = match value {
         Value::Array(items) if !items.is_empty() => items,
@@ -267,17 +280,23 @@ fn read_messages(fields: &mut Fields, value: Value) -> Option<Vec<Message>> {
             continue;
         };
         let mut item = Fields::new(item, format!("messages[{index}]."));
-        let role = item.required("role", "a text of 1 to 64 characters", |role: &String| {
-            (1..=64).contains(&role.chars().count())
-        });
-        let content = item.required("content", "a text", |_: &String| true);
+        messages.extend(read(&mut item));
         fields.extend(item.finish("role, content"));
-        messages.extend(
-            role.zip(content)
-                .map(|(role, content)| Message { role, content }),
-        );
     }
     Some(messages)
+}
+
+fn read_message(item: &mut Fields) -> Option<Message> {
+    let role = read_role(item);
+    let content = item.required("content", "a text", |_: &String| true);
+    role.zip(content)
+        .map(|(role, content)| Message { role, content })
+}
+
+pub(super) fn read_role(item: &mut Fields) -> Option<String> {
+    item.required("role", "a text of 1 to 64 characters", |role: &String| {
+        (1..=64).contains(&role.chars().count())
+    })
 }
 
 #[cfg(test)]
@@ -315,6 +334,7 @@ mod tests {
                 seed: Some(u64::MAX),
             },
             stop: vec!["\n".into()],
+            cache_salt: Some("s".into()),
         };
         assert_eq!(read(&serde_json::to_value(&full).unwrap()), Ok(full));
         let small = read(&json!({"job_id": "j", "prompt": "x", "stop": null})).unwrap();
@@ -328,6 +348,7 @@ mod tests {
         let body = json!({
             "job_id": "", "messages": [], "max_tokens": 0, "temperature": 2.1, "top_p": "1", "top_k": -1,
             "min_p": 1.5, "repetition_penalty": -0.1, "stop": ["a", "b", "c", "d", "e"], "seed": 1.5, "best_of": 2,
+            "cache_salt": "",
         });
         let mut wrong = wrong_fields(&body);
         let mut all: Vec<&str> = body
@@ -385,6 +406,16 @@ mod tests {
                 "messages[2].name"
             ]
         );
+    }
+
+    #[test]
+    fn a_hundred_violations_are_told_and_the_others_counted() {
+        let body = json!({"job_id": "j", "messages": vec![1; 250]});
+        let violations = read(&body).unwrap_err().0;
+        assert_eq!(violations.len(), 100);
+        assert!(violations[99].message.starts_with("151 more"));
+        let body = json!({"job_id": "j", "messages": vec![1; 100]});
+        assert_eq!(wrong_fields(&body)[99], "messages[99]");
     }
 
     #[test]

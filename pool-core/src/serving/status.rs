@@ -1,5 +1,6 @@
 //! What a worker says of itself: `GET /health` and `GET /ready`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::device::{Backend, Device};
@@ -7,7 +8,7 @@ use crate::digest::Sha256;
 use crate::name::{ModelId, WorkerId};
 
 /// `GET /health`: always 200 while the process lives.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
     pub status: Phase,
     pub worker_id: WorkerId,
@@ -22,7 +23,7 @@ pub struct Health {
 }
 
 /// Where a worker process is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// It reads the model.
@@ -34,14 +35,14 @@ pub enum Phase {
 }
 
 /// Requests that can run, and those that do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Slots {
     pub total: u32,
     pub busy: u32,
 }
 
 /// Memory of the device in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MemoryUse {
     pub weights: u64,
     /// Keys and values of the requests that run.
@@ -50,10 +51,14 @@ pub struct MemoryUse {
 }
 
 /// `GET /ready`: 200 when a request would be served now, else 503.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ready {
     pub status: Phase,
     /// How much of the model is loaded, 0–100; absent once it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 100))]
     pub percent: Option<u8>,
+    /// A running request made no step for so long that nothing new is served.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stalled: bool,
 }

@@ -1,0 +1,96 @@
+//! OpenAI's endpoints: what is asked, what is answered, how a refusal looks.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `request` | [`GenerateRequest`]: the body of chat completions and of completions, checked |
+//! | `harmless` | fields that clients send and that change nothing |
+//! | `tokenize` | [`TokenizeRequest`] and its answer |
+//! | `chat` | the answers of chat completions, whole and in chunks |
+//! | `completion` | the answers of completions |
+//! | `error` | [`OpenAiError`], the shape of every refusal under `/v1/` |
+//!
+//! Source: OpenAI's API reference; `top_k`, `min_p`, `repetition_penalty`, `cache_salt` and `/tokenize` as in vLLM.
+
+mod chat;
+mod completion;
+mod error;
+mod harmless;
+mod request;
+mod tokenize;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::StopReason;
+use crate::name::ModelId;
+
+pub use chat::{
+    ChatChoice, ChatChunk, ChatChunkChoice, ChatCompletion, ChatDelta, ChatLogprobs, ChatMessage,
+    ChatToken, ChatTopToken,
+};
+pub use completion::{Completion, CompletionChoice, CompletionLogprobs};
+pub use error::{OpenAiError, OpenAiErrorBody};
+pub use request::{GenerateRequest, Given};
+pub use tokenize::{TokenizeRequest, Tokenized};
+
+/// Ends every stream of OpenAI's.
+pub const DONE: &str = "data: [DONE]\n\n";
+
+/// Tokens of a prompt and its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Usage {
+    pub prompt_tokens: u64,
+    pub completion_tokens: u64,
+    pub total_tokens: u64,
+}
+
+impl Usage {
+    pub fn new(prompt_tokens: u64, completion_tokens: u64) -> Self {
+        Self {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens: prompt_tokens + completion_tokens,
+        }
+    }
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FinishReason {
+    /// The model ended it, or it reached a text of `stop`.
+    Stop,
+    /// It has as many tokens as were asked for, or as the context holds.
+    Length,
+}
+
+impl From<StopReason> for FinishReason {
+    fn from(reason: StopReason) -> Self {
+        match reason {
+            StopReason::Eos | StopReason::StopSequence => Self::Stop,
+            StopReason::MaxTokens => Self::Length,
+        }
+    }
+}
+
+/// A model, as `GET /v1/models` lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ModelCard {
+    pub id: ModelId,
+    #[schemars(extend("const" = "model"))]
+    pub object: &'static str,
+    /// Seconds since 1970.
+    pub created: i64,
+    pub owned_by: &'static str,
+    /// The context in tokens; absent while the model loads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_model_len: Option<u64>,
+}
+
+/// The answer of `GET /v1/models`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ModelList {
+    #[schemars(extend("const" = "list"))]
+    pub object: &'static str,
+    pub data: Vec<ModelCard>,
+}
