@@ -19,6 +19,10 @@ impl Sha256 {
         hasher.finish()
     }
 
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The first 12 digits: enough to tell things apart in a table or a file name.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()

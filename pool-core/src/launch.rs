@@ -21,6 +21,8 @@ pub struct WorkerLaunch {
     pub listen: SocketAddr,
     pub slots: u32,
     pub context: Option<u32>,
+    /// The file with the tokens that clients have to show.
+    pub token_file: Option<PathBuf>,
 }
 
 impl WorkerLaunch {
@@ -39,6 +41,9 @@ impl WorkerLaunch {
         push("--slots", self.slots.to_string().into());
         if let Some(context) = self.context {
             push("--context", context.to_string().into());
+        }
+        if let Some(file) = &self.token_file {
+            push("--token-file", file.clone().into());
         }
         argv
     }

@@ -46,6 +46,11 @@ struct Args {
     /// Most tokens of prompt and answer together [default: what the model was made for]
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     context: Option<u32>,
+
+    /// File with the tokens that clients have to show, one a line, readable by its owner only; the variable
+    /// `RBEE_WORKER_TOKEN` gives one more
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    token_file: Option<PathBuf>,
 }
 
 /// Reads a command line, the program's name first.
@@ -72,6 +77,7 @@ where
         listen: args.listen,
         slots: args.slots,
         context: args.context,
+        token_file: args.token_file,
     })
 }
 
@@ -94,10 +100,12 @@ mod tests {
             listen: "[::1]:8009".parse().unwrap(),
             slots: 3,
             context: Some(4096),
+            token_file: Some("secrets/tokens".into()),
         };
         let small = WorkerLaunch {
             model_digest: None,
             context: None,
+            token_file: None,
             device: Device::Cpu,
             model_dir: "-leading-dash".into(),
             ..full.clone()

@@ -11,6 +11,8 @@
 //! | [`text`] | words to tokens and back: tokenizer, chat template, ends of an answer |
 //! | [`engine`] | the inference thread: slots, queue, steps, sampling |
 //! | `http` | the endpoints; their types are [`pool_core::serving`] |
+//! | [`metrics`] | what is counted for Prometheus |
+//! | [`tokens`] | the bearer tokens of clients |
 //! | [`server`] | one worker from bound listener to exit |
 //! | [`threads`] | how many threads compute |
 //!
@@ -28,8 +30,10 @@ pub mod cpu;
 pub mod engine;
 pub mod gguf;
 mod http;
+pub mod metrics;
 pub mod model;
 mod random;
 pub mod server;
 pub mod text;
 pub mod threads;
+pub mod tokens;

@@ -7,6 +7,7 @@ use pool_core::launch::WorkerLaunch;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use worker::server::{Settings, WorkerError, bind, run};
+use worker::tokens::{self, Tokens};
 
 /// As in `sysexits.h`.
 const USAGE: u8 = 64;
@@ -49,6 +50,12 @@ fn main() -> ExitCode {
 }
 
 fn serve(launch: WorkerLaunch) -> anyhow::Result<()> {
+    let variable = std::env::var(tokens::VARIABLE).ok();
+    let tokens = Tokens::read(launch.token_file.as_deref(), variable.as_deref());
+    let settings = Settings {
+        tokens: tokens.map_err(WorkerError::from)?,
+        ..Settings::default()
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -56,14 +63,14 @@ fn serve(launch: WorkerLaunch) -> anyhow::Result<()> {
     let result = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let listener = bind(launch.listen).await?;
+        let listener = bind(launch.listen, &settings.tokens).await?;
         let shutdown = async {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
         };
-        run(listener, launch, Settings::default(), shutdown).await?;
+        run(listener, launch, settings, shutdown).await?;
         Ok(())
     });
     // A model may still be loading on its thread.

@@ -1,21 +1,26 @@
 //! One worker, from its bound listener to its exit.
 
+mod connections;
+
 use std::future::Future;
+use std::hash::RandomState;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::serve::ListenerExt as _;
+use jiff::Timestamp;
 use pool_core::launch::WorkerLaunch;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::engine::{Engine, Limits};
 use crate::http::{Service, router};
+use crate::metrics::Metrics;
 use crate::model::{Model, ModelError};
+use crate::tokens::{TokenError, Tokens};
 
 /// What [`run`] goes by, beside the launch.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Requests that may wait for a slot.
     pub waiting: usize,
@@ -23,6 +28,14 @@ pub struct Settings {
     pub drain: Duration,
     /// How long a stream may be silent before a comment keeps it open.
     pub keep_alive: Duration,
+    /// What clients have to show; nothing when empty.
+    pub tokens: Tokens,
+    /// Connections at one time; others wait until one of them ends.
+    pub connections: usize,
+    /// How long a client may take to send the head of a request.
+    pub header_timeout: Duration,
+    /// How long a client may take to send the body of a request.
+    pub body_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -32,6 +45,10 @@ impl Default for Settings {
             // With the last step and the last bytes a worker is gone after five seconds.
             drain: Duration::from_secs(4),
             keep_alive: Duration::from_secs(10),
+            tokens: Tokens::default(),
+            connections: 1024,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -46,6 +63,8 @@ pub enum WorkerError {
     },
     #[error("{0} is not a loopback address, and whoever reaches it could use the model")]
     NotLoopback(SocketAddr),
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
     #[error(transparent)]
     Model(#[from] ModelError),
     #[error("the inference thread failed")]
@@ -64,10 +83,11 @@ impl WorkerError {
             }
             Self::NotLoopback(address) => {
                 format!(
-                    "give --listen 127.0.0.1:{} and reach it through SSH or a proxy",
+                    "have clients show a token: give --token-file FILE; or give --listen 127.0.0.1:{} and reach it through SSH",
                     address.port()
                 )
             }
+            Self::Tokens(error) => error.help(),
             Self::Model(error) => error.help(),
             Self::Panicked => {
                 "the lines above say where; this is a fault of the worker: please report it"
@@ -78,9 +98,9 @@ impl WorkerError {
     }
 }
 
-/// Takes the address for this worker.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, WorkerError> {
-    if !address.ip().is_loopback() {
+/// Takes the address for this worker. One that others reach needs tokens.
+pub async fn bind(address: SocketAddr, tokens: &Tokens) -> Result<TcpListener, WorkerError> {
+    if tokens.is_empty() && !address.ip().is_loopback() {
         return Err(WorkerError::NotLoopback(address));
     }
     TcpListener::bind(address)
@@ -109,27 +129,32 @@ pub async fn run(
         slots: launch.slots,
         waiting: settings.waiting,
     };
-    let (engine, ended) = Engine::start(launch.model.clone(), limits, move |progress| {
+    let metrics = Arc::new(Metrics::new(&launch));
+    let counted = Arc::clone(&metrics);
+    let (engine, ended) = Engine::start(launch.model.clone(), limits, counted, move |progress| {
         Model::load(&dir, device, context, progress)
     })?;
     let service = Arc::new(Service {
         launch,
         engine,
+        metrics,
+        tokens: settings.tokens,
         started: Instant::now(),
+        started_at: Timestamp::now(),
         keep_alive: settings.keep_alive,
+        body_timeout: settings.body_timeout,
         tokenizing: Semaphore::new(2),
+        owners: RandomState::new(),
         shutdown: Notify::new(),
     });
 
-    let closed = Arc::new(Notify::new());
-    let close = Arc::clone(&closed);
-    // Frames are small and each is wanted at once.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let server = axum::serve(listener, router(Arc::clone(&service)))
-        .with_graceful_shutdown(async move { close.notified().await });
-    let server = tokio::spawn(server.into_future());
+    let (close, closing) = oneshot::channel::<()>();
+    let limits = connections::Limits {
+        connections: settings.connections,
+        header_timeout: settings.header_timeout,
+    };
+    let router = router(Arc::clone(&service));
+    let server = tokio::spawn(connections::serve(listener, router, limits, closing));
 
     tokio::select! {
         () = shutdown => {}
@@ -142,7 +167,7 @@ pub async fn run(
     }
     tracing::info!("draining");
     service.engine.drain(settings.drain).await;
-    closed.notify_one();
+    let _ = close.send(());
     // A client that does not read its stream must not keep the process alive.
     let _ = tokio::time::timeout(LAST_BYTES, server).await;
     tracing::info!("stopped");

@@ -164,7 +164,7 @@ async fn what_is_not_there_has_the_same_shape_of_error() {
     let Server { client, .. } = Server::tiny().await;
     for (method, path, status, code) in [
         (Method::GET, "/", 404, ErrorCode::NotFound),
-        (Method::POST, "/v1/nothing", 404, ErrorCode::NotFound),
+        (Method::POST, "/nothing", 404, ErrorCode::NotFound),
         (Method::GET, "/execute", 405, ErrorCode::MethodNotAllowed),
         (Method::DELETE, "/health", 405, ErrorCode::MethodNotAllowed),
     ] {

@@ -88,6 +88,7 @@ pub fn launch(model_dir: &Path) -> WorkerLaunch {
         listen: "127.0.0.1:0".parse().unwrap(),
         slots: 4,
         context: None,
+        token_file: None,
     }
 }
 
@@ -107,7 +108,7 @@ impl Server {
     }
 
     pub async fn start_loading(launch: WorkerLaunch, settings: Settings) -> Self {
-        let listener = bind(launch.listen).await.unwrap();
+        let listener = bind(launch.listen, &settings.tokens).await.unwrap();
         let client = Client::new(&listener.local_addr().unwrap().to_string());
         let (shutdown, asked) = oneshot::channel();
         // Without a word of the test the worker runs until the test is over.
@@ -235,6 +236,7 @@ impl Client {
         within(
             self.http
                 .post(format!("{}{path}", self.base))
+                .header("Content-Type", "application/json")
                 .body(body)
                 .send(),
         )

@@ -131,5 +131,6 @@ pub fn launch_of(home: &Home, record: &WorkerRecord) -> WorkerLaunch {
         listen: record.listen,
         slots: spec.slots,
         context: spec.context,
+        token_file: None,
     }
 }

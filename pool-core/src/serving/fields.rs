@@ -75,9 +75,10 @@ impl Fields {
         });
     }
 
-    /// The raw value; `null` counts as absent.
+    /// The raw value; `null` counts as absent, and `1.0` is the whole number 1, as in JSON Schema.
     pub fn take(&mut self, field: &str) -> Option<Value> {
-        self.left.remove(field).filter(|value| !value.is_null())
+        let value = self.left.remove(field).filter(|value| !value.is_null())?;
+        Some(whole(&value).unwrap_or(value))
     }
 
     /// The value where it is there, has the right type and passes the check.
@@ -142,4 +143,12 @@ impl Fields {
         }
         self.faults
     }
+}
+
+/// A number that has no fraction although it is written with a point.
+pub(super) fn whole(value: &Value) -> Option<Value> {
+    /// Up to here every whole number has its own f64.
+    const MOST: f64 = 9_007_199_254_740_992.0;
+    let number = value.as_f64().filter(|_| value.is_f64())?;
+    (number.fract() == 0.0 && number.abs() <= MOST).then(|| Value::from(number as i64))
 }

@@ -166,7 +166,7 @@ impl ExecuteRequest {
             ),
             ..read_sampling(&mut fields)
         };
-        let stop = fields.optional("stop", STOP, is_stop);
+        let stop = fields.optional("stop", STOP, |stop: &Vec<String>| is_stop(stop));
         let cache_salt = read_cache_salt(&mut fields);
         let known = "job_id, prompt, messages, max_tokens, temperature, top_p, top_k, min_p, repetition_penalty, stop, seed, cache_salt";
         fields.finish(known).none()?;
@@ -183,7 +183,7 @@ impl ExecuteRequest {
 
 pub(super) const STOP: &str = "at most 4 texts of 1 to 100 characters";
 
-pub(super) fn is_stop(stop: &Vec<String>) -> bool {
+pub(super) fn is_stop(stop: &[String]) -> bool {
     let fits = |text: &String| (1..=100).contains(&text.chars().count());
     stop.len() <= 4 && stop.iter().all(fits)
 }
@@ -195,9 +195,12 @@ pub(super) fn read_cache_salt(fields: &mut Fields) -> Option<String> {
 /// Every field but the seed.
 pub(super) fn read_sampling(fields: &mut Fields) -> Sampling {
     let default = Sampling::default();
-    let mut number = |field: &str, constraint: &str, most: f32, default: f32| {
-        let fits = |value: &f32| (0.0..=most).contains(value);
-        fields.optional(field, constraint, fits).unwrap_or(default)
+    // Checked before it is rounded to f32.
+    let mut number = |field: &str, constraint: &str, most: f64, default: f32| {
+        let fits = |value: &f64| (0.0..=most).contains(value);
+        fields
+            .optional(field, constraint, fits)
+            .map_or(default, |value: f64| value as f32)
     };
     Sampling {
         temperature: number(
@@ -367,7 +370,9 @@ mod tests {
         for (field, fits, wrong) in [
             ("job_id", json!("é".repeat(128)), json!("é".repeat(129))),
             ("max_tokens", json!(1), json!(4_294_967_296_u64)),
-            ("temperature", json!(2), json!(-0.001)),
+            ("temperature", json!(2), json!(-1e-300)),
+            ("temperature", json!(0.1), json!(2.000_000_000_1)),
+            ("max_tokens", json!(1.0), json!(1.5)),
             ("temperature", json!(0), json!(true)),
             ("top_p", json!(1.0), json!(1.001)),
             ("stop", json!(["é".repeat(100)]), json!(["é".repeat(101)])),

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::Update;
 use super::sampler::Sampler;
+use crate::metrics::{Metrics, Outcome};
 use crate::model::{Decoder, Sequence};
 use crate::text::{Detokenizer, StopMatcher, Text};
 
@@ -27,6 +28,8 @@ pub struct Job {
     pub logprobs: Option<usize>,
     /// Keys and values computed for one owner are never used for another.
     pub owner: u64,
+    /// When the request arrived.
+    pub submitted: Instant,
     /// Where the answer goes. Unbounded, because the thread must not wait for a slow client; it never holds
     /// more than one answer. When its other end is gone, so is the client.
     pub events: UnboundedSender<Update>,
@@ -40,13 +43,21 @@ impl Job {
         self.cancelled.load(Ordering::Relaxed) || self.events.is_closed()
     }
 
-    pub(super) fn end_unstarted(self) {
-        self.fail_unstarted(cancelled());
+    pub(super) fn end_unstarted(self, metrics: &Metrics) {
+        self.fail_unstarted(cancelled(), metrics);
     }
 
-    pub(super) fn fail_unstarted(self, failure: Failure) {
+    pub(super) fn fail_unstarted(self, failure: Failure, metrics: &Metrics) {
+        metrics.ended(outcome_of(&failure), self.submitted.elapsed(), 0, 0);
         tracing::info!(job_id = ?self.id, correlation_id = self.correlation_id, outcome = %failure.code, "request ended in the queue");
         let _ = self.events.send(StreamEvent::Error(failure).into());
+    }
+}
+
+fn outcome_of(failure: &Failure) -> Outcome {
+    match failure.code {
+        FailureCode::Cancelled => Outcome::Abort,
+        _ => Outcome::Error,
     }
 }
 
@@ -67,6 +78,7 @@ const METRICS_EVERY: u64 = 16;
 /// A request that has a slot.
 pub(super) struct Running {
     job: Job,
+    metrics: Arc<Metrics>,
     sequence: Sequence,
     sampler: Sampler,
     detokenizer: Detokenizer,
@@ -77,15 +89,21 @@ pub(super) struct Running {
     pieces: u64,
     started: Instant,
     first_token: Option<Instant>,
+    last_token: Instant,
 }
 
 impl Running {
     /// Gives a request its slot; none when the device has no room for it, which the client is told.
-    pub fn begin(job: Job, model: &ModelId, decoder: &Decoder) -> Option<Self> {
+    pub fn begin(
+        job: Job,
+        model: &ModelId,
+        decoder: &Decoder,
+        metrics: &Arc<Metrics>,
+    ) -> Option<Self> {
         let sequence = match decoder.sequence(job.prompt.len(), job.prompt.len() + job.max_tokens) {
             Ok(sequence) => sequence,
             Err(error) => {
-                job.fail_unstarted(computing_failed(&error));
+                job.fail_unstarted(computing_failed(&error), metrics);
                 return None;
             }
         };
@@ -96,7 +114,9 @@ impl Running {
             started_at: Timestamp::now(),
         };
         let _ = job.events.send(started.into());
+        metrics.begun();
         Some(Self {
+            metrics: Arc::clone(metrics),
             sequence,
             sampler: Sampler::new(job.sampling, job.seed, &job.prompt),
             detokenizer: Detokenizer::default(),
@@ -106,6 +126,7 @@ impl Running {
             pieces: 0,
             started: Instant::now(),
             first_token: None,
+            last_token: Instant::now(),
             job,
         })
     }
@@ -152,7 +173,14 @@ impl Running {
 
     /// The model chose a token.
     fn take(&mut self, token: u32, text: &Text, memory: &MemoryUse) -> Option<StreamEvent> {
-        self.first_token.get_or_insert_with(Instant::now);
+        let now = Instant::now();
+        if self.first_token.is_none() {
+            self.first_token = Some(now);
+            self.metrics.first_token(now - self.job.submitted);
+        } else {
+            self.metrics.token(now - self.last_token);
+        }
+        self.last_token = now;
         if text.is_eos(token) {
             return Some(self.end(StopReason::Eos, text));
         }
@@ -203,6 +231,10 @@ impl Running {
 
     fn ended(&self, stop_reason: StopReason, stop_sequence: Option<String>) -> StreamEvent {
         self.log(stop_reason.as_str());
+        self.count(match stop_reason {
+            StopReason::Eos | StopReason::StopSequence => Outcome::Stop,
+            StopReason::MaxTokens => Outcome::Length,
+        });
         StreamEvent::End(End {
             tokens_in: self.job.prompt.len() as u64,
             tokens_out: self.tokens_out,
@@ -216,12 +248,19 @@ impl Running {
     /// The terminal event of a request without a whole answer.
     pub fn fail(&self, failure: Failure) -> StreamEvent {
         self.log(failure.code.as_str());
+        self.count(outcome_of(&failure));
         StreamEvent::Error(failure)
     }
 
     /// What remains of a request after its last step: its id, and where its terminal event goes.
     pub fn into_end(self) -> (String, UnboundedSender<Update>) {
         (self.job.id, self.job.events)
+    }
+
+    fn count(&self, outcome: Outcome) {
+        let e2e = self.job.submitted.elapsed();
+        let tokens_in = self.job.prompt.len() as u64;
+        self.metrics.ended(outcome, e2e, tokens_in, self.tokens_out);
     }
 
     fn log(&self, outcome: &str) {

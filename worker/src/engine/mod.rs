@@ -27,6 +27,7 @@ use tokio::time::timeout;
 pub use job::Job;
 pub use sampler::{NoToken, Sampler};
 
+use crate::metrics::Metrics;
 use crate::model::{Model, ModelError};
 use crate::text::Text;
 
@@ -90,6 +91,7 @@ pub struct Engine {
 struct Shared {
     model: ModelId,
     limits: Limits,
+    metrics: Arc<Metrics>,
     state: Mutex<State>,
     /// Something in the state changed that the thread may wait for.
     changed: Condvar,
@@ -131,11 +133,13 @@ impl Engine {
     pub fn start(
         model: ModelId,
         limits: Limits,
+        metrics: Arc<Metrics>,
         load: impl FnOnce(&dyn Fn(u8)) -> Result<Model, ModelError> + Send + 'static,
     ) -> std::io::Result<(Self, oneshot::Receiver<Result<(), ModelError>>)> {
         let shared = Arc::new(Shared {
             model,
             limits,
+            metrics,
             state: Mutex::new(State {
                 phase: Phase::Loading,
                 ended: false,
@@ -274,7 +278,7 @@ impl Shared {
         for job in waiting {
             if job.is_abandoned() {
                 state.cancelled.remove(&job.id);
-                job.end_unstarted();
+                job.end_unstarted(&self.metrics);
             } else {
                 state.waiting.push_back(job);
             }

@@ -60,7 +60,7 @@ fn serve(shared: &Shared, decoder: &Decoder, text: &Text) {
     let waiting = std::mem::take(&mut shared.lock().waiting);
     for job in waiting {
         shared.forget(&job.id);
-        job.fail_unstarted(deadline());
+        job.fail_unstarted(deadline(), &shared.metrics);
     }
 }
 
@@ -83,7 +83,7 @@ fn step_all(
 
 fn begin(shared: &Shared, decoder: &Decoder, job: Job) -> Option<Running> {
     let id = job.id.clone();
-    let begun = Running::begin(job, &shared.model, decoder);
+    let begun = Running::begin(job, &shared.model, decoder, &shared.metrics);
     if begun.is_none() {
         shared.forget(&id);
     }

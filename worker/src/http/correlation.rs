@@ -1,13 +1,15 @@
 //! The id that names a request through the whole fleet.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::Request;
-use axum::http::HeaderValue;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use pool_core::serving::{CORRELATION_HEADER, is_correlation_id};
 
+use super::Service;
 use super::refusal::Refusal;
 use crate::random::random;
 
@@ -16,7 +18,11 @@ use crate::random::random;
 pub(crate) struct CorrelationId(pub String);
 
 /// Accepts the client's id or makes one, hands it to the handlers, echoes it, and writes the line of the log.
-pub(crate) async fn correlate(mut request: Request, next: Next) -> Response {
+pub(crate) async fn correlate(
+    State(service): State<Arc<Service>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let given = request
         .headers()
@@ -31,7 +37,13 @@ pub(crate) async fn correlate(mut request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
         tracing::info!(%method, ?path, correlation_id = id, %refusal, "request refused");
-        response = refusal.into_response(&id);
+        service.metrics.refused(refusal.code());
+        // An endpoint with another method says which.
+        let allowed = response.headers_mut().remove(header::ALLOW);
+        response = refusal.answer(&path, &id);
+        if let Some(allowed) = allowed {
+            response.headers_mut().insert(header::ALLOW, allowed);
+        }
     } else {
         let status = response.status().as_u16();
         let ms = started.elapsed().as_millis() as u64;

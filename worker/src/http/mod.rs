@@ -2,50 +2,116 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `execute` | `POST /execute` and its stream, `POST /cancel` |
-//! | `refusal` | every answer that is not a success, in one shape |
+//! | `execute` | `POST /execute`, `POST /cancel` |
+//! | `generate` | OpenAI's chat completions and completions |
+//! | `talk` | what the engine tells, in OpenAI's words |
+//! | `models` | `GET /v1/models`, `POST /tokenize` |
+//! | `status` | `GET /health`, `/ready`, `/metrics`, and `POST /shutdown` |
+//! | `openapi` | `GET /openapi.json` |
+//! | `prompt` | from a request to tokens that fit the context |
+//! | `stream` | an answer as server-sent events |
+//! | `body` | the body of a request, within limits of type, size and time |
+//! | `guard` | who may ask |
+//! | `refusal` | every answer that is not a success, in one of two shapes |
 //! | `correlation` | the id that names a request through the whole fleet |
 
+mod body;
 mod correlation;
 mod execute;
+mod generate;
+mod guard;
+mod models;
+mod openapi;
+mod prompt;
 mod refusal;
+mod status;
+mod stream;
+mod talk;
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::IntoResponse;
+use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use jiff::Timestamp;
+use pool_core::digest::Sha256;
 use pool_core::launch::WorkerLaunch;
-use pool_core::serving::{ErrorCode, Health, Phase, Ready, Slots};
+use pool_core::serving::ErrorCode;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Job, Refused};
+use crate::metrics::Metrics;
+use crate::tokens::Tokens;
+use guard::Caller;
 use refusal::Refusal;
 
 /// What every handler knows.
 pub(crate) struct Service {
     pub launch: WorkerLaunch,
     pub engine: Engine,
+    pub metrics: Arc<Metrics>,
+    /// Who may ask; everybody on this machine when empty.
+    pub tokens: Tokens,
     pub started: Instant,
+    pub started_at: Timestamp,
     /// How long a stream may be silent before a comment keeps it open.
     pub keep_alive: Duration,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
     /// Prompts that are tokenized at the same time: each takes many times its own memory.
     pub tokenizing: Semaphore,
+    /// Keyed by chance, so that nobody outside can make two owners look the same.
+    pub owners: RandomState,
     /// Somebody asked for the end.
     pub shutdown: Notify,
+}
+
+impl Service {
+    /// Whose keys and values a request may share.
+    fn owner(&self, Caller(token): Caller, salt: Option<&str>) -> u64 {
+        let token = token.map(|token| *token.as_bytes());
+        self.owners.hash_one((token, salt))
+    }
+
+    /// Hands a request to the engine; one that comes at a bad time hears when to come back.
+    fn submit(&self, job: Job) -> Result<(), Refusal> {
+        self.engine.submit(job).map_err(|refused| {
+            let refusal = Refusal::from(refused);
+            match refused {
+                Refused::QueueFull => refusal.retry_after(self.engine.load().retry_after),
+                _ => refusal,
+            }
+        })
+    }
+
+    /// Tells builds and models apart: same fingerprint, same answers.
+    fn fingerprint(&self) -> String {
+        let model = match &self.launch.model_digest {
+            Some(digest) => digest.to_string(),
+            None => self.launch.model.to_string(),
+        };
+        let of = Sha256::of(format!("{}\n{model}", pool_core::VERSION));
+        format!("fp_{}", of.short())
+    }
 }
 
 /// The routes of the worker.
 pub(crate) fn router(service: Arc<Service>) -> Router {
     Router::new()
-        .route("/health", get(health))
-        .route("/ready", get(ready))
+        .route("/health", get(status::health))
+        .route("/ready", get(status::ready))
+        .route("/metrics", get(status::metrics))
+        .route("/openapi.json", get(openapi::serve))
         .route("/execute", post(execute::execute))
         .route("/cancel", post(execute::cancel))
-        .route("/shutdown", post(shutdown))
+        .route("/shutdown", post(status::shutdown))
+        .route("/v1/chat/completions", post(generate::chat))
+        .route("/v1/completions", post(generate::completion))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{id}", get(models::one))
+        .route("/tokenize", post(models::tokenize))
         .fallback(async || Refusal::new(ErrorCode::NotFound, "there is no such endpoint"))
         .method_not_allowed_fallback(async || {
             Refusal::new(
@@ -53,44 +119,10 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
                 "this endpoint has another method",
             )
         })
-        .layer(axum::middleware::from_fn(correlation::correlate))
+        .layer(from_fn_with_state(Arc::clone(&service), guard::guard))
+        .layer(from_fn_with_state(
+            Arc::clone(&service),
+            correlation::correlate,
+        ))
         .with_state(service)
-}
-
-async fn health(State(service): State<Arc<Service>>) -> Json<Health> {
-    let Service {
-        launch,
-        engine,
-        started,
-        ..
-    } = service.as_ref();
-    Json(Health {
-        status: engine.phase(),
-        worker_id: launch.worker_id.clone(),
-        model: launch.model.clone(),
-        model_digest: launch.model_digest,
-        backend: launch.device.backend(),
-        device: launch.device,
-        uptime_s: started.elapsed().as_secs(),
-        slots: Slots {
-            total: launch.slots,
-            busy: engine.busy(),
-        },
-        memory: engine.memory(),
-    })
-}
-
-async fn ready(State(service): State<Arc<Service>>) -> impl IntoResponse {
-    let status = service.engine.phase();
-    let percent = (status == Phase::Loading).then(|| service.engine.percent());
-    let code = match status {
-        Phase::Ready => StatusCode::OK,
-        Phase::Loading | Phase::Draining => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    (code, Json(Ready { status, percent }))
-}
-
-async fn shutdown(State(service): State<Arc<Service>>) -> StatusCode {
-    service.shutdown.notify_one();
-    StatusCode::ACCEPTED
 }

@@ -1,11 +1,12 @@
 //! Every answer that is not a success.
 
 use std::fmt;
+use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use pool_core::serving::openai::{OpenAiError, OpenAiErrorBody};
 use pool_core::serving::{ErrorBody, ErrorCode, ErrorDetails, Violation, Violations};
 
 use crate::engine::Refused;
@@ -17,7 +18,9 @@ pub(crate) struct Refusal {
     code: ErrorCode,
     message: String,
     details: Vec<Violation>,
-    retry_after_s: Option<u64>,
+    retry_after: Option<Duration>,
+    /// OpenAI's own word for it, where it has one.
+    openai: Option<&'static str>,
 }
 
 impl Refusal {
@@ -26,8 +29,31 @@ impl Refusal {
             code,
             message: message.to_string(),
             details: Vec::new(),
-            retry_after_s: None,
+            retry_after: None,
+            openai: None,
         }
+    }
+
+    pub fn code(&self) -> ErrorCode {
+        self.code
+    }
+
+    /// When the client may come back.
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// Prompt and answer are longer than the context.
+    pub fn context_exceeded(mut self) -> Self {
+        self.openai = Some("context_length_exceeded");
+        self
+    }
+
+    /// Another model is asked for than the one that is served.
+    pub fn model_not_found(mut self) -> Self {
+        self.openai = Some("model_not_found");
+        self
     }
 
     /// One field that only the model can judge.
@@ -40,27 +66,75 @@ impl Refusal {
         .into()
     }
 
-    pub fn into_response(self, correlation_id: &str) -> Response {
+    /// The answer to the request with this path and correlation id.
+    pub fn answer(self, path: &str, correlation_id: &str) -> Response {
+        let code = self.code;
+        let wait = self.retry_after;
         let status =
-            StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = ErrorBody {
+            StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = if is_openai(path) {
+            (status, Json(self.into_openai())).into_response()
+        } else {
+            (status, Json(self.into_own(correlation_id))).into_response()
+        };
+        let headers = response.headers_mut();
+        if let Some(wait) = wait {
+            let seconds = wait.as_millis().div_ceil(1000).max(1) as u64;
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            headers.insert("retry-after-ms", HeaderValue::from(milliseconds(wait)));
+        }
+        match code {
+            ErrorCode::Unauthorized => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            // The rest of the body is still on its way and nobody will read it.
+            ErrorCode::PayloadTooLarge
+            | ErrorCode::RequestTimeout
+            | ErrorCode::UnsupportedMediaType => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        response
+    }
+
+    fn into_own(self, correlation_id: &str) -> ErrorBody {
+        ErrorBody {
             error: ErrorDetails {
                 code: self.code,
                 message: self.message,
                 details: self.details,
                 retriable: self.code.is_retriable(),
-                retry_after_ms: self.retry_after_s.map(|seconds| seconds * 1000),
+                retry_after_ms: self.retry_after.map(milliseconds),
                 correlation_id: correlation_id.to_owned(),
             },
-        };
-        let mut response = (status, Json(body)).into_response();
-        if let Some(seconds) = self.retry_after_s {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        response
     }
+
+    fn into_openai(self) -> OpenAiErrorBody {
+        let first = self.details.into_iter().next();
+        let param = first
+            .map(|violation| violation.field)
+            .filter(|field| !field.is_empty());
+        let mut error = OpenAiError::new(self.code, self.message, param);
+        if let Some(word) = self.openai {
+            error.code = Some(word.to_owned());
+            if self.code == ErrorCode::NotFound {
+                error.param = Some("model".to_owned());
+            }
+        }
+        OpenAiErrorBody { error }
+    }
+}
+
+/// Where OpenAI's clients ask.
+fn is_openai(path: &str) -> bool {
+    path.starts_with("/v1/") || path == "/tokenize"
+}
+
+/// At least one: zero would mean at once.
+fn milliseconds(wait: Duration) -> u64 {
+    (wait.as_millis() as u64).max(1)
 }
 
 /// For the log: the code and the fields. Messages stay out of it, because a chat template may quote the prompt in its own.
@@ -104,27 +178,16 @@ impl From<ChatError> for Refusal {
     }
 }
 
-impl From<BytesRejection> for Refusal {
-    fn from(rejection: BytesRejection) -> Self {
-        match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                Self::new(ErrorCode::PayloadTooLarge, "the body is too large")
-            }
-            _ => Self::new(ErrorCode::InvalidRequest, "the body cannot be read"),
-        }
-    }
-}
-
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
-        let (code, retry_after_s) = match refused {
-            Refused::Loading => (ErrorCode::Loading, Some(1)),
-            Refused::QueueFull => (ErrorCode::QueueFull, Some(1)),
+        let (code, retry_after) = match refused {
+            Refused::Loading => (ErrorCode::Loading, Some(Duration::from_secs(1))),
+            Refused::QueueFull => (ErrorCode::QueueFull, Some(Duration::from_secs(1))),
             Refused::Draining => (ErrorCode::Draining, None),
             Refused::Duplicate => (ErrorCode::Conflict, None),
         };
         Self {
-            retry_after_s,
+            retry_after,
             ..Self::new(code, refused)
         }
     }

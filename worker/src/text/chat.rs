@@ -33,9 +33,16 @@ pub enum ChatError {
     Broken(String),
     #[error("the model's chat template refuses the messages: {0}")]
     Refused(String),
+    #[error(
+        "the model's chat template takes more than {FUEL} steps to lay out the messages: send fewer"
+    )]
+    TooLong,
 }
 
 const NAME: &str = "chat";
+
+/// Steps that a template may take, so that none runs for ever. A message takes some dozens.
+const FUEL: u64 = 10_000_000;
 
 #[derive(Default, Deserialize)]
 struct TokenizerConfig {
@@ -98,7 +105,10 @@ impl ChatTemplate {
         if let Some(error) = &self.unusable {
             return Err(error.clone());
         }
-        let refused = |error: Error| ChatError::Refused(describe(&error));
+        let refused = |error: Error| match error.kind() {
+            ErrorKind::OutOfFuel => ChatError::TooLong,
+            _ => ChatError::Refused(describe(&error)),
+        };
         let template = self.environment.get_template(NAME).map_err(refused)?;
         let mut context = self
             .special
@@ -135,6 +145,7 @@ fn environment() -> Environment<'static> {
         .trim_blocks(true)
         .lstrip_blocks(true)
         .build();
+    environment.set_fuel(Some(FUEL));
     environment.set_syntax(syntax.unwrap_or_default());
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.add_function("raise_exception", |message: String| {
@@ -282,6 +293,13 @@ mod tests {
             panic!("{refusal:?}")
         };
         assert_eq!(reason, "no system, please (line 1)");
+    }
+
+    #[test]
+    fn a_template_does_not_run_for_ever() {
+        let endless = "{% for a in range(10000) %}{% for b in range(10000) %}{% set c = a + b %}{% endfor %}{% endfor %}";
+        let refusal = template(endless).render(&user("x"), true);
+        assert_eq!(refusal, Err(ChatError::TooLong));
     }
 
     #[test]

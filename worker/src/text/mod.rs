@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `chat` | the model's own chat template |
 //! | `detokenizer` | tokens to whole characters, one token at a time |
+//! | `token` | what a single token stands for |
 //! | `stop` | texts that end an answer, across the borders of tokens |
 
 mod chat;
 mod detokenizer;
 mod stop;
+mod token;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,6 +23,8 @@ pub use chat::{ChatError, ChatTemplate};
 pub use detokenizer::Detokenizer;
 pub use stop::StopMatcher;
 
+use token::Spelling;
+
 use crate::model::{Config, ModelError, OneOrMore, files};
 
 /// How one model reads and writes.
@@ -29,6 +33,7 @@ pub struct Text {
     chat: ChatTemplate,
     /// Each of these tokens ends an answer.
     eos: BTreeSet<u32>,
+    spelling: Spelling,
 }
 
 impl Text {
@@ -44,6 +49,7 @@ impl Text {
         let generation = generation.and_then(|generation| generation.eos_token_id);
         let mut text = Self {
             eos: config.eos.iter().copied().collect(),
+            spelling: Spelling::of(&tokenizer),
             tokenizer,
             chat,
         };
@@ -58,10 +64,39 @@ impl Text {
     ///
     /// A raw prompt gets the tokenizer's own special tokens; a rendered conversation has them in it already.
     pub fn encode(&self, input: &Input) -> Result<Vec<u32>, ChatError> {
+        let add = matches!(input, Input::Prompt(_));
+        self.encode_with(input, add)
+    }
+
+    /// As [`Self::encode`], with or without the tokenizer's own special tokens.
+    pub fn encode_with(
+        &self,
+        input: &Input,
+        add_special_tokens: bool,
+    ) -> Result<Vec<u32>, ChatError> {
         match input {
-            Input::Prompt(prompt) => Ok(self.ids(prompt, true)),
-            Input::Messages(messages) => Ok(self.ids(&self.chat.render(messages, true)?, false)),
+            Input::Prompt(prompt) => Ok(self.ids(prompt, add_special_tokens)),
+            Input::Messages(messages) => {
+                Ok(self.ids(&self.chat.render(messages, true)?, add_special_tokens))
+            }
         }
+    }
+
+    /// Whether the tokenizer has this token.
+    pub fn has(&self, id: u32) -> bool {
+        self.tokenizer.id_to_token(id).is_some()
+    }
+
+    /// The bytes of a single token, which need not be whole UTF-8; of a special one its name.
+    pub fn bytes(&self, id: u32) -> Vec<u8> {
+        let Some(token) = self.tokenizer.id_to_token(id) else {
+            return Vec::new();
+        };
+        let added = self.tokenizer.get_added_vocabulary();
+        if added.get_added_tokens_decoder().contains_key(&id) {
+            return token.into_bytes();
+        }
+        self.spelling.bytes(&token)
     }
 
     /// The text of tokens, without the special ones.

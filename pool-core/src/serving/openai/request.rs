@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::harmless;
-use crate::serving::fields::Fields;
+use crate::serving::fields::{self, Fields};
 use crate::serving::request::{
     self, Input, Message, STOP, Sampling, Violations, is_stop, object, read_cache_salt,
     read_messages, read_role,
@@ -187,7 +187,10 @@ fn text(value: Value) -> Option<Given> {
 fn tokens(items: &[Value]) -> Option<Given> {
     let ids: Option<Vec<u32>> = items
         .iter()
-        .map(|item| u32::try_from(item.as_u64()?).ok())
+        .map(|item| {
+            let whole = fields::whole(item);
+            u32::try_from(whole.as_ref().unwrap_or(item).as_u64()?).ok()
+        })
         .collect();
     ids.filter(|ids| !ids.is_empty()).map(Given::Tokens)
 }
@@ -253,7 +256,7 @@ fn read_stop(fields: &mut Fields) -> Vec<String> {
             .collect(),
         Some(_) => None,
     };
-    stop.filter(is_stop).unwrap_or_else(|| {
+    stop.filter(|stop| is_stop(stop)).unwrap_or_else(|| {
         let constraint = format!("a text of 1 to 100 characters, or {STOP}");
         fields.violate("stop", &constraint, format!("it must be {constraint}"));
         Vec::new()
