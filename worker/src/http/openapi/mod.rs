@@ -1,4 +1,4 @@
-//! `GET /openapi.json`: the whole contract as OpenAPI 3.1.
+//! `GET /openapi.json`: the whole contract as `OpenAPI` 3.1.
 //!
 //! | module | holds |
 //! |---|---|
