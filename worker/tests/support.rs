@@ -1,8 +1,9 @@
 //! What the tests share: models made from the tiny one, a worker inside this process, the real binary.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use pool_core::launch::WorkerLaunch;
@@ -78,6 +79,14 @@ impl Folder {
     }
 }
 
+/// A file with one token, as the worker wants it.
+pub fn token_file(token: &str) -> tempfile::NamedTempFile {
+    // Readable by its owner only, as all files of `tempfile` are.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), token).unwrap();
+    file
+}
+
 pub fn launch(model_dir: &Path) -> WorkerLaunch {
     WorkerLaunch {
         worker_id: "w-1".parse().unwrap(),
@@ -141,14 +150,21 @@ impl Server {
 /// The real binary.
 pub struct Binary {
     pub child: Child,
-    log: BufReader<ChildStderr>,
+    /// The lines of its log, read as they come: no worker waits for room to write one.
+    log: mpsc::Receiver<String>,
 }
 
 impl Binary {
     pub fn spawn(args: &[&str]) -> Self {
+        Self::spawn_with(args, &[])
+    }
+
+    pub fn spawn_with(args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_llm-worker-rbee"))
             .args(args)
             .env_remove("RUST_LOG")
+            .env_remove(worker::tokens::VARIABLE)
+            .envs(variables.iter().copied())
             .env_remove("RAYON_NUM_THREADS")
             .env_remove("CANDLE_NUM_THREADS")
             .stdin(Stdio::null())
@@ -156,30 +172,40 @@ impl Binary {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (sender, log) = mpsc::channel();
+        std::thread::spawn(move || {
+            lines
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
         Self { child, log }
     }
 
     pub fn serve(model_dir: &Path) -> (Self, Client) {
+        let (binary, address) = Self::serve_with(model_dir, &[]);
+        (binary, Client::new(&address))
+    }
+
+    /// Starts on a port of its own and waits until it is ready; returns its address.
+    pub fn serve_with(model_dir: &Path, more: &[&str]) -> (Self, String) {
         let model_dir = model_dir.to_str().unwrap();
-        let mut binary = Self::spawn(&["--model-dir", model_dir, "--listen", "127.0.0.1:0"]);
+        let mut args = vec!["--model-dir", model_dir, "--listen", "127.0.0.1:0"];
+        args.extend(more);
+        let mut binary = Self::spawn(&args);
         let line = binary.line_with("address=");
         let (_, address) = line.split_once("address=").unwrap();
-        let client = Client::new(address.split_whitespace().next().unwrap());
+        let address = address.split_whitespace().next().unwrap().to_owned();
         binary.line_with("ready");
-        (binary, client)
+        (binary, address)
     }
 
     /// Waits for a line of the log.
     pub fn line_with(&mut self, words: &str) -> String {
-        let mut line = String::new();
-        while self.log.read_line(&mut line).unwrap() > 0 {
-            if line.contains(words) {
-                return line;
-            }
-            line.clear();
-        }
-        panic!("the worker ended before it said {words:?}");
+        self.log
+            .iter()
+            .find(|line| line.contains(words))
+            .unwrap_or_else(|| panic!("the worker ended before it said {words:?}"))
     }
 
     pub fn signal(&self, name: &str) {
@@ -195,8 +221,8 @@ impl Binary {
 
     /// Waits for the end; returns the exit code and the rest of the log.
     pub fn ended(mut self) -> (Option<i32>, String) {
-        let mut log = String::new();
-        self.log.read_to_string(&mut log).unwrap();
+        let lines: Vec<String> = self.log.iter().collect();
+        let log = lines.join("\n");
         (self.child.wait().unwrap().code(), log)
     }
 }
@@ -220,6 +246,24 @@ impl Client {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let base = format!("http://{address}");
         Self { http, base }
+    }
+
+    /// Shows a token with every request.
+    pub fn with_token(&self, token: &str) -> Self {
+        let mut headers = reqwest::header::HeaderMap::new();
+        headers.insert("Authorization", format!("Bearer {token}").parse().unwrap());
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .default_headers(headers);
+        Self {
+            http: http.build().unwrap(),
+            base: self.base.clone(),
+        }
+    }
+
+    /// Where the worker listens.
+    pub fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
     }
 
     pub async fn get(&self, path: &str) -> reqwest::Response {

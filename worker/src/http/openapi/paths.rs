@@ -1,5 +1,6 @@
 //! The endpoints: what each takes and every status that it answers with.
 
+use pool_core::name::ModelId;
 use serde_json::{Map, Value, json};
 
 use super::reference;
@@ -11,7 +12,7 @@ enum Errors {
     OpenAi,
 }
 
-pub(super) fn paths() -> Value {
+pub(super) fn paths(served: &ModelId) -> Value {
     json!({
         "/health": {"get": health()},
         "/ready": {"get": ready()},
@@ -23,7 +24,7 @@ pub(super) fn paths() -> Value {
         "/v1/chat/completions": {"post": chat()},
         "/v1/completions": {"post": completion()},
         "/v1/models": {"get": models()},
-        "/v1/models/{id}": {"get": model()},
+        "/v1/models/{id}": {"get": model(served)},
         "/tokenize": {"post": tokenize()},
     })
 }
@@ -175,7 +176,21 @@ fn openapi() -> Value {
 }
 
 fn execute() -> Value {
-    let stream = schema_of("text/event-stream", json!({"type": "string"}));
+    let data = json!({
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": reference("StreamEvent"),
+    });
+    let event = json!({
+        "type": "object",
+        "required": ["event", "id", "data"],
+        "properties": {
+            "event": {"enum": ["started", "token", "metrics", "end", "error"]},
+            "id": {"type": "string", "pattern": "^[0-9]+$"},
+            "data": data,
+        },
+    });
+    let stream = schema_of("text/event-stream", event);
     let description = "`started`, then `token` with `metrics` between, then one `end` or `error`: each a StreamEvent.";
     let good = answer(description, stream);
     let refused = refusals(Errors::Own, &[&BODY[..], &[409, 429, 503]].concat());
@@ -216,12 +231,22 @@ fn shutdown() -> Value {
 
 /// One document, or a stream of parts.
 fn generated(whole: &str, part: &str) -> Value {
+    let json = json!({
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": {"anyOf": [reference(part), reference("OpenAiErrorBody")]},
+    });
+    let event = json!({
+        "type": "object",
+        "required": ["data"],
+        "properties": {"data": {"anyOf": [json, {"const": "[DONE]"}]}},
+    });
     let content = json!({
         "application/json": {"schema": reference(whole)},
-        "text/event-stream": {"schema": {"type": "string"}},
+        "text/event-stream": {"schema": event},
     });
     answer(
-        &format!("The answer; with `stream` as events, each a {part}."),
+        &format!("The answer; with `stream` as events, each a {part}, then `[DONE]`."),
         content,
     )
 }
@@ -260,7 +285,7 @@ fn models() -> Value {
     )
 }
 
-fn model() -> Value {
+fn model(served: &ModelId) -> Value {
     let good = answer_json("The model.", "ModelCard");
     let refused = refusals(Errors::OpenAi, &[404]);
     let mut operation = operation(
@@ -275,7 +300,7 @@ fn model() -> Value {
         "in": "path",
         "required": true,
         "description": "The name of the model.",
-        "schema": {"type": "string", "minLength": 1},
+        "schema": {"type": "string", "const": served},
     }]);
     operation
 }

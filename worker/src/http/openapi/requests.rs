@@ -1,10 +1,11 @@
 //! The schemas of bodies. They say what `pool_core::serving` checks: `null` counts as absent, unknown fields are refused.
 
+use pool_core::name::ModelId;
 use serde_json::{Value, json};
 
 use super::{Schemas, reference};
 
-pub(super) fn schemas() -> Schemas {
+pub(super) fn schemas(model: &ModelId) -> Schemas {
     let schemas = [
         ("ExecuteRequest", execute()),
         (
@@ -13,9 +14,9 @@ pub(super) fn schemas() -> Schemas {
         ),
         ("Message", message(json!({"type": "string"}), json!({}))),
         ("ChatMessageParam", chat_message()),
-        ("ChatCompletionRequest", chat()),
-        ("CompletionRequest", completion()),
-        ("TokenizeRequest", tokenize()),
+        ("ChatCompletionRequest", chat(model)),
+        ("CompletionRequest", completion(model)),
+        ("TokenizeRequest", tokenize(model)),
     ];
     schemas
         .map(|(name, schema)| (name.to_owned(), schema))
@@ -122,7 +123,7 @@ fn chat_message() -> Value {
     message(json!({"anyOf": [{"type": "string"}, parts]}), harmless)
 }
 
-fn of_both() -> Value {
+fn of_both(model: &ModelId) -> Value {
     let options = object(
         &[],
         json!({
@@ -132,7 +133,7 @@ fn of_both() -> Value {
         }),
     );
     let own = json!({
-        "model": {"type": "string", "description": "The name of the served model."},
+        "model": {"const": model, "description": "The name of the served model."},
         "top_k": or_null("integer", json!({"minimum": -1, "maximum": u32::MAX, "default": 0})),
         "stop": {"anyOf": [
             {"type": "null"},
@@ -151,7 +152,7 @@ fn of_both() -> Value {
     and(sampling(), own)
 }
 
-fn chat() -> Value {
+fn chat(model: &ModelId) -> Value {
     let text_only = object(&["type"], json!({"type": {"const": "text"}}));
     let choice = json!({"enum": ["none", "auto", null]});
     let nothing = or_null("array", json!({"maxItems": 0}));
@@ -182,10 +183,10 @@ fn chat() -> Value {
         "prediction": absent,
         "web_search_options": absent,
     });
-    object(&["model", "messages"], and(of_both(), own))
+    object(&["model", "messages"], and(of_both(model), own))
 }
 
-fn completion() -> Value {
+fn completion(model: &ModelId) -> Value {
     let text = json!({"type": "string", "minLength": 1});
     let token = json!({"type": "integer", "minimum": 0, "maximum": u32::MAX});
     let tokens = json!({"type": "array", "minItems": 1, "items": token});
@@ -198,12 +199,12 @@ fn completion() -> Value {
         "echo": {"enum": [false, null]},
         "suffix": {"enum": ["", null]},
     });
-    object(&["model", "prompt"], and(of_both(), own))
+    object(&["model", "prompt"], and(of_both(model), own))
 }
 
-fn tokenize() -> Value {
+fn tokenize(model: &ModelId) -> Value {
     let own = json!({
-        "model": or_null("string", json!({"description": "The name of the served model."})),
+        "model": {"enum": [model, null], "description": "The name of the served model."},
         "prompt": or_null("string", json!({"minLength": 1})),
         "messages": or_null("array", json!({"minItems": 1, "items": reference("ChatMessageParam")})),
         "add_special_tokens": or_null("boolean", json!({
