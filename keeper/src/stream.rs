@@ -15,7 +15,10 @@ pub async fn ask(
     let builder = reqwest::Client::builder().no_proxy();
     let (builder, origin) = match worker {
         Forward::Tcp(address) => (builder, format!("http://{address}")),
-        Forward::Unix(path) => (builder.unix_socket(path.as_path()), "http://localhost".into()),
+        Forward::Unix(path) => (
+            builder.unix_socket(path.as_path()),
+            "http://localhost".into(),
+        ),
     };
     let lost = |error: reqwest::Error| {
         let mut cause: &dyn std::error::Error = &error;

@@ -8,6 +8,9 @@ use crate::device::Device;
 use crate::digest::Sha256;
 use crate::name::{ModelId, WorkerId};
 
+/// The variable that holds a token of a worker, so that none stands on a command line.
+pub const TOKEN_VARIABLE: &str = "RBEE_WORKER_TOKEN";
+
 /// Everything that a worker process is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerLaunch {

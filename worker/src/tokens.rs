@@ -5,10 +5,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use pool_core::digest::Sha256;
+pub use pool_core::launch::TOKEN_VARIABLE as VARIABLE;
 use subtle::{Choice, ConstantTimeEq as _};
-
-/// The variable that holds a token.
-pub const VARIABLE: &str = "RBEE_WORKER_TOKEN";
 
 /// Characters that a token has at least.
 const SHORTEST: usize = 16;

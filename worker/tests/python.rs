@@ -1,6 +1,7 @@
 //! The worker as programs of others see it: OpenAI's own client, and schemathesis with the worker's own description.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -17,7 +18,7 @@ fn scripts() -> PathBuf {
 
 /// Runs a command that must succeed. What it writes is seen at once: the first run installs a lot.
 fn run(command: &mut Command) {
-    eprintln!("$ {command:?}");
+    let _ = writeln!(std::io::stderr(), "$ {command:?}");
     assert!(command.status().unwrap().success(), "{command:?}");
 }
 

@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use pool_core::launch::TOKEN_VARIABLE;
 use rustix::process::setsid;
 
 /// The hidden subcommand that [`become_worker`] is run by.
@@ -41,5 +42,9 @@ pub fn become_worker(program: &OsStr, arguments: &[OsString]) -> io::Error {
     // A descriptor that somebody left open, such as a lock's or a pipe's, would live as long as
     // the worker.
     close_fds::set_fds_cloexec(3, &[]);
-    Command::new(program).args(arguments).exec()
+    // The hive asks its workers without a token: one that its user's shell holds is not for them.
+    Command::new(program)
+        .args(arguments)
+        .env_remove(TOKEN_VARIABLE)
+        .exec()
 }

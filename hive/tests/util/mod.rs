@@ -206,7 +206,7 @@ pub fn get(record: &WorkerRecord, path: &str) -> String {
     let mut stream = TcpStream::connect(record.listen).unwrap();
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nhost: worker\r\nconnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
     )
     .unwrap();
     let mut text = String::new();

@@ -70,9 +70,8 @@ pub(crate) struct Service {
 
 impl Service {
     /// Whose keys and values a request may share.
-    fn owner(&self, Caller(token): Caller, salt: Option<&str>) -> u64 {
-        let token = token.map(|token| *token.as_bytes());
-        self.owners.hash_one((token, salt))
+    fn owner(&self, caller: Caller, salt: Option<&str>) -> u64 {
+        owner(&self.owners, caller, salt)
     }
 
     /// Hands a request to the engine; one that comes at a bad time hears when to come back.
@@ -125,4 +124,34 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
             correlation::correlate,
         ))
         .with_state(service)
+}
+
+fn owner(chance: &RandomState, Caller(token): Caller, salt: Option<&str>) -> u64 {
+    let token = token.map(|token| *token.as_bytes());
+    chance.hash_one((token, salt))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_token_with_each_salt_is_an_owner_of_its_own() {
+        let callers = [None, Some(Sha256::of("a")), Some(Sha256::of("b"))].map(Caller);
+        let salts = [None, Some(""), Some("a"), Some("b")];
+        let chances = [RandomState::new(), RandomState::new()];
+        let mut owners = BTreeSet::new();
+        for chance in &chances {
+            for caller in callers {
+                for salt in salts {
+                    let first = owner(chance, caller, salt);
+                    assert_eq!(first, owner(chance, caller, salt));
+                    owners.insert(first);
+                }
+            }
+        }
+        assert_eq!(owners.len(), chances.len() * callers.len() * salts.len());
+    }
 }
