@@ -7,7 +7,7 @@
 //! | [`args`] | command line ↔ [`WorkerLaunch`](pool_core::launch::WorkerLaunch) |
 //! | [`model`] | a model folder to weights; tokens to logits |
 //! | [`cpu`] | kernels for the CPU, of which the decoder makes no use yet |
-//! | [`gguf`] | GGUF files read as Hugging Face checkpoints, of which loading makes no use yet |
+//! | [`gguf`] | GGUF files read as Hugging Face checkpoints |
 //! | [`text`] | words to tokens and back: tokenizer, chat template, ends of an answer |
 //! | [`engine`] | the inference thread: slots, queue, steps, sampling |
 //! | `http` | the endpoints; their types are [`pool_core::serving`] |
