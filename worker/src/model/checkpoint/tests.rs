@@ -1,7 +1,5 @@
 use std::path::Path;
 
-use candle_core::Device;
-
 use super::safetensors::{INDEX, SINGLE};
 use super::{Checkpoint, gguf_file};
 use crate::cpu::Source;
