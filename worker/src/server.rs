@@ -12,7 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::engine::{Engine, Limits};
 use crate::http::{Service, router};
-use crate::model::{Model, ModelError};
+use crate::model::{Dtype, Model, ModelError, Options};
 
 /// What [`run`] goes by, beside the launch.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +97,26 @@ pub async fn run(
     settings: Settings,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), WorkerError> {
+    let options = Options {
+        dir: launch.model_dir.clone(),
+        device: launch.device,
+        context: launch.context,
+        slots: launch.slots,
+        dtype: Dtype::Auto,
+        quantize: None,
+    };
+    let load = move |progress: &dyn Fn(u8)| Model::load(&options, progress);
+    serve(listener, launch, settings, shutdown, load).await
+}
+
+/// The same with a model from elsewhere. `load` runs on the inference thread and tells how many percent it has.
+pub async fn serve(
+    listener: TcpListener,
+    launch: WorkerLaunch,
+    settings: Settings,
+    shutdown: impl Future<Output = ()>,
+    load: impl FnOnce(&dyn Fn(u8)) -> Result<Model, ModelError> + Send + 'static,
+) -> Result<(), WorkerError> {
     tracing::info!(
         address = %listener.local_addr()?,
         worker_id = %launch.worker_id,
@@ -104,14 +124,11 @@ pub async fn run(
         device = %launch.device,
         "listening"
     );
-    let (dir, device, context) = (launch.model_dir.clone(), launch.device, launch.context);
     let limits = Limits {
         slots: launch.slots,
         waiting: settings.waiting,
     };
-    let (engine, ended) = Engine::start(launch.model.clone(), limits, move |progress| {
-        Model::load(&dir, device, context, progress)
-    })?;
+    let (engine, ended) = Engine::start(launch.model.clone(), limits, load)?;
     let service = Arc::new(Service {
         launch,
         engine,

@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod batches;
 mod contract;
 mod families;
 mod goldens;
+mod networks;
 mod shutdown;
 mod startup;
 mod streams;

@@ -155,22 +155,6 @@ fn usage_help_and_version_have_their_own_exit_codes() {
     assert_eq!(Binary::spawn(&["--version"]).ended().0, Some(0));
 }
 
-/// The variables can only be set before the program starts, so it starts itself once more, as the same process.
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn as_many_threads_compute_as_the_process_may_use() {
-    let (binary, _client) = Binary::serve(&tiny());
-    let environment =
-        std::fs::read_to_string(format!("/proc/{}/environ", binary.child.id())).unwrap();
-    let set: HashMap<&str, &str> = environment
-        .split('\0')
-        .filter_map(|line| line.split_once('='))
-        .collect();
-    let count = std::thread::available_parallelism().unwrap().to_string();
-    assert_eq!(set["RAYON_NUM_THREADS"], count);
-    assert_eq!(set["CANDLE_NUM_THREADS"], count);
-}
-
 /// Splits the tiny model into two files with an index.
 fn sharded() -> Folder {
     let folder = Folder::copy();
