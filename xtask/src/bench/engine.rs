@@ -31,9 +31,7 @@ impl Engine {
     pub fn start(start: &Start) -> anyhow::Result<Self> {
         let mut command = Command::new(start.program);
         command.arg(start.model).arg(start.kept.name());
-        for name in ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS"] {
-            command.env(name, start.threads.to_string());
-        }
+        command.env("RBEE_THREADS", start.threads.to_string());
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
