@@ -10,8 +10,6 @@ use super::memory::Need;
 
 use crate::{cpu, gguf};
 
-use crate::{cpu, gguf};
-
 /// What is wrong with a model, or with the device it should run on.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
