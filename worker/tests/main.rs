@@ -9,6 +9,7 @@ mod contract;
 mod families;
 mod goldens;
 mod networks;
+mod oracle;
 mod shutdown;
 mod startup;
 mod streams;

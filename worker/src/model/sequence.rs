@@ -54,7 +54,7 @@ impl Sequence {
 
     /// The next tokens to compute, at most `most`. Their logits are wanted when they are the last.
     pub fn span(&self, most: usize) -> Span<'_> {
-        let end = self.tokens.len().min(self.computed + most);
+        let end = self.computed + most.min(self.pending());
         Span {
             slot: self.slot,
             position: self.computed,

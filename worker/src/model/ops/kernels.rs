@@ -142,6 +142,7 @@ impl Ops for Kernels {
     }
 
     fn vector(&mut self, values: Vec<f32>) -> Result<Vec<f32>> {
+        self.memory.weights += size_of_val(&values[..]) as u64;
         Ok(values)
     }
 

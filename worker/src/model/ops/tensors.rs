@@ -183,6 +183,7 @@ impl Ops for Tensors {
 
     fn vector(&mut self, values: Vec<f32>) -> Result<Tensor> {
         let length = values.len();
+        self.memory.weights += (length * self.dtype.size_in_bytes()) as u64;
         Tensor::from_vec(values, length, &self.device)?.to_dtype(self.dtype)
     }
 
