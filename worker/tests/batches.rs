@@ -34,7 +34,9 @@ fn together(network: &mut dyn Network, prompts: &[Vec<u32>], count: usize) -> Ve
             let slot = sequences.len();
             sequences.push(Sequence::new(slot, prompts[slot].clone(), 0));
         }
-        sequences.iter_mut().for_each(|s| s.prepare(&rope));
+        for sequence in &mut sequences {
+            sequence.prepare(&rope);
+        }
         let running = |s: &&Sequence| s.pending() > 0;
         let spans: Vec<Span<'_>> = sequences
             .iter()

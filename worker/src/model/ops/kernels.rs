@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 
-use super::{Ops, Turns};
+use super::{Ops, Product, Turns};
 use crate::cpu::{
     self, Attention, Cpu, Kind, KvCache, KvShape, Linear, Matrix, Place, Region, Scratch,
 };
@@ -185,7 +185,7 @@ impl Ops for Kernels {
     fn linear<const N: usize>(
         &mut self,
         x: &Vec<f32>,
-        products: [(&Matrix, Option<&Vec<f32>>, &mut Vec<f32>); N],
+        products: [Product<'_, Matrix, Vec<f32>, Vec<f32>>; N],
     ) -> Result<()> {
         let products = products.map(|(weights, bias, y)| Linear {
             weights,

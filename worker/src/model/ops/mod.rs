@@ -26,6 +26,9 @@ pub struct Turns {
     pub sin: Vec<f32>,
 }
 
+/// A matrix, a bias, and where their product goes.
+pub type Product<'a, M, V, R> = (&'a M, Option<&'a V>, &'a mut R);
+
 /// A set of operations over rows, and the keys and values of all slots.
 ///
 /// Results go into rows that the caller keeps, so that their memory is used again.
@@ -64,7 +67,7 @@ pub trait Ops: Send {
     fn linear<const N: usize>(
         &mut self,
         x: &Self::Rows,
-        products: [(&Self::Matrix, Option<&Self::Vector>, &mut Self::Rows); N],
+        products: [Product<'_, Self::Matrix, Self::Vector, Self::Rows>; N],
     ) -> Result<()>;
 
     /// Turns the heads of each row by its position, in place.

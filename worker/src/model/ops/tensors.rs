@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::ops::{rms_norm, softmax_last_dim};
 
-use super::{Ops, Turns};
+use super::{Ops, Product, Turns};
 use crate::cpu::Source;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
@@ -39,9 +39,11 @@ struct Step {
     spans: Vec<(usize, usize, usize)>,
     /// Each (rows, half).
     turns: Option<(Tensor, Tensor)>,
-    /// What hides tokens, for a span and a window.
-    masks: Vec<((usize, Option<usize>), Option<Tensor>)>,
+    masks: Vec<Mask>,
 }
+
+/// What hides tokens, if anything does, for a span and a window.
+type Mask = ((usize, Option<usize>), Option<Tensor>);
 
 impl Tensors {
     /// Takes the memory of keys and values. Everything is kept and computed as `dtype`.
@@ -143,6 +145,7 @@ impl Tensors {
 }
 
 /// The rows of a step; none before the first.
+#[allow(clippy::ref_option, reason = "it takes what the operations are given")]
 fn rows(x: &Option<Tensor>) -> Result<&Tensor> {
     x.as_ref()
         .ok_or_else(|| candle_core::Error::Msg("no rows were computed yet".to_owned()))
@@ -218,7 +221,7 @@ impl Ops for Tensors {
     fn linear<const N: usize>(
         &mut self,
         x: &Option<Tensor>,
-        products: [(&Tensor, Option<&Tensor>, &mut Option<Tensor>); N],
+        products: [Product<'_, Tensor, Tensor, Option<Tensor>>; N],
     ) -> Result<()> {
         let x = rows(x)?;
         for (weight, bias, y) in products {
@@ -264,13 +267,12 @@ impl Ops for Tensors {
         for span in 0..self.step.spans.len() {
             let (_, position, tokens) = self.step.spans[span];
             let same = |((of, to), _): &&(_, _)| *of == span && *to == window;
-            let mask = match self.step.masks.iter().find(same) {
-                Some((_, mask)) => mask.clone(),
-                None => {
-                    let mask = self.mask(position, tokens, window)?;
-                    self.step.masks.push(((span, window), mask.clone()));
-                    mask
-                }
+            let mask = if let Some((_, mask)) = self.step.masks.iter().find(same) {
+                mask.clone()
+            } else {
+                let mask = self.mask(position, tokens, window)?;
+                self.step.masks.push(((span, window), mask.clone()));
+                mask
             };
             // (tokens, heads * head_dim) → (heads, tokens, head_dim)
             let split = |x: &Option<Tensor>, heads| {
