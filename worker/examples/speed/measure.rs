@@ -27,12 +27,15 @@ struct Sequence {
 }
 
 impl Measure {
-    pub fn new(network: Box<dyn Network>) -> std::io::Result<Self> {
-        Ok(Self {
+    /// Touches each slot once: memory is taken page by page as it is first written.
+    pub fn new(network: Box<dyn Network>) -> anyhow::Result<Self> {
+        let mut measure = Self {
             vocab: network.config().vocab,
             cpu: Cpu::new(1)?,
             network,
-        })
+        };
+        measure.decode(measure.network.slots(), 1)?;
+        Ok(measure)
     }
 
     /// Tokens per second of all sequences together.

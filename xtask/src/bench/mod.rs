@@ -30,6 +30,7 @@ mod worker;
 
 use std::path::{Path, PathBuf};
 
+use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::{root, say, target_dir};
@@ -93,11 +94,14 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
         machine: Machine::look(threads, named),
         bandwidths: Vec::new(),
         rows: Vec::new(),
+        failures: Vec::new(),
     };
     std::fs::create_dir_all(&bench.models)?;
     for shape in options.shapes() {
         for kept in Kept::ALL {
-            bench.measure(shape, kept)?;
+            if let Err(error) = bench.measure(shape, kept) {
+                bench.fail(shape, kept, &error);
+            }
         }
     }
     bench.machine.bandwidth = median(bench.bandwidths.iter().copied());
@@ -106,10 +110,14 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
         command: options.command(),
         rows: bench.rows,
     };
-    let dir = options.results(&home);
+    let whole = bench.failures.is_empty();
+    let dir = options.results(&home, whole);
     report.write(&dir)?;
     crate::print(&report.text());
     say(&format!("written: {}", dir.display()));
+    if !whole {
+        bail!("not measured: {}", bench.failures.join("; "));
+    }
     Ok(())
 }
 
@@ -134,9 +142,9 @@ impl Options {
         }
     }
 
-    /// A short or partial run never takes the place of a full one.
-    fn results(&self, home: &Path) -> PathBuf {
-        if self.quick || self.no_peer || self.shape.is_some() {
+    /// A short or partial run, or one where something failed, never takes the place of a full one.
+    fn results(&self, home: &Path, whole: bool) -> PathBuf {
+        if self.quick || self.no_peer || self.shape.is_some() || !whole {
             home.join("results")
         } else {
             root().join("docs").join("bench")
@@ -166,6 +174,8 @@ struct Measurement {
     machine: Machine,
     bandwidths: Vec<f64>,
     rows: Vec<Row>,
+    /// What could not be measured, and why.
+    failures: Vec<String>,
 }
 
 impl Measurement {
@@ -210,5 +220,12 @@ impl Measurement {
         };
         self.rows.extend(worker.measure(self.size)?);
         Ok(())
+    }
+
+    /// What was measured before stays.
+    fn fail(&mut self, shape: &Shape, kept: Kept, error: &anyhow::Error) {
+        let failure = format!("{} {}: {error:#}", shape.title, kept.name());
+        say(&failure);
+        self.failures.push(failure);
     }
 }
