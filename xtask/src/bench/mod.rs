@@ -192,6 +192,7 @@ impl Measurement {
             model,
             threads,
         });
+        self.machine.look_for_others();
         say(&format!("{} {}: loading", shape.title, kept.name()));
         let start = Start {
             program: &self.programs.speed,

@@ -202,7 +202,10 @@ fn address(mut log: impl BufRead + Send + 'static) -> anyhow::Result<SocketAddr>
     loop {
         let mut line = String::new();
         if log.read_line(&mut line)? == 0 {
-            bail!("the worker ended: {}", all.trim());
+            bail!(
+                "the worker ended: {}",
+                all.lines().next().unwrap_or_default()
+            );
         }
         if let Some((_, rest)) = line.split_once("address=") {
             let word = rest.split_whitespace().next().unwrap_or_default();
