@@ -16,7 +16,7 @@ pub struct Machine {
     pub tier: String,
     /// Bytes per second that all cores together read; the median of all rounds.
     pub bandwidth: Option<f64>,
-    /// The largest share of the processors that other programs took when a measurement began; none where the system
+    /// The largest share of the processors that other programs took between measurements; none where the system
     /// does not tell.
     pub busy: Option<f64>,
     /// Ours, with the commit if git tells it.

@@ -212,6 +212,7 @@ impl Measurement {
             bandwidths: &mut self.bandwidths,
         };
         self.rows.extend(network.measure(self.size)?);
+        self.machine.look_for_others();
         let mut worker = worker::Worker {
             shape,
             kept,
@@ -220,6 +221,7 @@ impl Measurement {
             engine: &mut engine,
         };
         self.rows.extend(worker.measure(self.size)?);
+        self.machine.look_for_others();
         Ok(())
     }
 
