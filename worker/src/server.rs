@@ -16,7 +16,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use crate::engine::{Engine, Limits};
 use crate::http::{Service, router};
 use crate::metrics::Metrics;
-use crate::model::{Model, ModelError};
+use crate::model::{Dtype, Model, ModelError, Options};
 use crate::tokens::{TokenError, Tokens};
 
 /// What [`run`] goes by, beside the launch.
@@ -117,6 +117,26 @@ pub async fn run(
     settings: Settings,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), WorkerError> {
+    let options = Options {
+        dir: launch.model_dir.clone(),
+        device: launch.device,
+        context: launch.context,
+        slots: launch.slots,
+        dtype: Dtype::Auto,
+        quantize: None,
+    };
+    let load = move |progress: &dyn Fn(u8)| Model::load(&options, progress);
+    serve(listener, launch, settings, shutdown, load).await
+}
+
+/// The same with a model from elsewhere. `load` runs on the inference thread and tells how many percent it has.
+pub async fn serve(
+    listener: TcpListener,
+    launch: WorkerLaunch,
+    settings: Settings,
+    shutdown: impl Future<Output = ()>,
+    load: impl FnOnce(&dyn Fn(u8)) -> Result<Model, ModelError> + Send + 'static,
+) -> Result<(), WorkerError> {
     tracing::info!(
         address = %listener.local_addr()?,
         worker_id = %launch.worker_id,
@@ -124,16 +144,13 @@ pub async fn run(
         device = %launch.device,
         "listening"
     );
-    let (dir, device, context) = (launch.model_dir.clone(), launch.device, launch.context);
     let limits = Limits {
         slots: launch.slots,
         waiting: settings.waiting,
     };
     let metrics = Arc::new(Metrics::new(&launch));
     let counted = Arc::clone(&metrics);
-    let (engine, ended) = Engine::start(launch.model.clone(), limits, counted, move |progress| {
-        Model::load(&dir, device, context, progress)
-    })?;
+    let (engine, ended) = Engine::start(launch.model.clone(), limits, counted, load)?;
     let service = Arc::new(Service {
         launch,
         engine,

@@ -4,11 +4,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod batches;
 mod contract;
 mod families;
 mod goldens;
 mod hardening;
+mod networks;
 mod openai;
+mod oracle;
 mod python;
 mod shutdown;
 mod startup;

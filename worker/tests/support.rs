@@ -12,7 +12,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use worker::server::{Settings, WorkerError, bind, run};
+use worker::model::{Model, ModelError, Options};
+use worker::server::{Settings, WorkerError, bind, serve};
+
+use crate::networks::options;
 
 /// No wait of a test takes longer; a worker that hangs fails the test.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -117,6 +120,24 @@ impl Server {
     }
 
     pub async fn start_loading(launch: WorkerLaunch, settings: Settings) -> Self {
+        let options = options(&launch.model_dir);
+        let options = Options {
+            context: launch.context,
+            slots: launch.slots,
+            ..options
+        };
+        Self::start_with(launch, settings, move |progress| {
+            Model::load(&options, progress)
+        })
+        .await
+    }
+
+    /// Starts with a model that `load` brings.
+    pub async fn start_with(
+        launch: WorkerLaunch,
+        settings: Settings,
+        load: impl FnOnce(&dyn Fn(u8)) -> Result<Model, ModelError> + Send + 'static,
+    ) -> Self {
         let listener = bind(launch.listen, &settings.tokens).await.unwrap();
         let client = Client::new(&listener.local_addr().unwrap().to_string());
         let (shutdown, asked) = oneshot::channel();
@@ -126,7 +147,7 @@ impl Server {
                 std::future::pending::<()>().await;
             }
         };
-        let end = tokio::spawn(run(listener, launch, settings, asked));
+        let end = tokio::spawn(serve(listener, launch, settings, asked, load));
         Self {
             client,
             shutdown: Some(shutdown),
@@ -165,8 +186,6 @@ impl Binary {
             .env_remove("RUST_LOG")
             .env_remove(worker::tokens::VARIABLE)
             .envs(variables.iter().copied())
-            .env_remove("RAYON_NUM_THREADS")
-            .env_remove("CANDLE_NUM_THREADS")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

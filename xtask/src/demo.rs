@@ -1,12 +1,12 @@
 //! The main job on this machine, from nothing and back to nothing.
 
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, bail};
 
-use crate::{cargo, check, root, say};
+use crate::{cargo, check, root, say, target_dir};
 
 const QUESTION: &str = "What is the capital of France?";
 const ANSWER: &str = "Paris";
@@ -37,16 +37,8 @@ pub fn run(release: bool) -> anyhow::Result<()> {
 
 /// The built `rbee`, wherever cargo puts it.
 fn rbee(release: bool) -> anyhow::Result<PathBuf> {
-    let output = cargo()
-        .args(["metadata", "--format-version=1", "--no-deps", "--locked"])
-        .output()?;
-    let metadata: serde_json::Value =
-        serde_json::from_slice(&output.stdout).context("cargo metadata")?;
-    let target = metadata["target_directory"]
-        .as_str()
-        .context("cargo metadata names no target folder")?;
     let profile = if release { "release" } else { "debug" };
-    Ok(Path::new(target).join(profile).join("rbee"))
+    Ok(target_dir()?.join(profile).join("rbee"))
 }
 
 struct Demo {

@@ -1,5 +1,6 @@
-//! Repository chores: `cargo xtask demo | test | dist`.
+//! Repository chores: `cargo xtask bench | demo | test | dist`.
 
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, bail};
@@ -7,6 +8,7 @@ use clap::Parser;
 
 #[cfg(test)]
 mod architecture;
+mod bench;
 mod demo;
 mod dist;
 mod test;
@@ -21,6 +23,9 @@ enum Cli {
         #[arg(long)]
         release: bool,
     },
+    /// Measure
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Format, lint, build and run every test
     Test,
     /// Build optimised binaries into dist/TRIPLE/
@@ -34,6 +39,7 @@ enum Cli {
 fn main() -> ExitCode {
     let result = match Cli::parse() {
         Cli::Demo { release } => demo::run(release),
+        Cli::Bench(what) => bench::run(&what),
         Cli::Test => test::run(),
         Cli::Dist { target } => dist::run(target),
     };
@@ -52,10 +58,29 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// A result, on stdout.
+fn print(text: &str) {
+    use std::io::Write;
+    let _ = write!(std::io::stdout(), "{text}");
+}
+
 /// The repository's root.
 fn root() -> &'static std::path::Path {
     let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here)
+}
+
+/// Where cargo puts what it builds.
+fn target_dir() -> anyhow::Result<PathBuf> {
+    let output = cargo()
+        .args(["metadata", "--format-version=1", "--no-deps", "--locked"])
+        .output()?;
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("cargo metadata")?;
+    let target = metadata["target_directory"].as_str();
+    Ok(target
+        .context("cargo metadata names no target folder")?
+        .into())
 }
 
 /// The cargo that runs this program, at the repository's root.

@@ -65,7 +65,7 @@ impl Source {
     }
 
     /// A row as f32. `bytes` has the length that `row_bytes` says for that of `out`.
-    pub(super) fn decode(self, bytes: &[u8], out: &mut [f32]) {
+    pub fn decode(self, bytes: &[u8], out: &mut [f32]) {
         match self {
             Self::F32 => numbers(bytes, out, f32::from_le_bytes),
             Self::F16 => numbers(bytes, out, |x| f16::from_le_bytes(x).to_f32()),

@@ -97,27 +97,37 @@ impl Checkpoint {
         Ok(weight.tensor.values(&blocks))
     }
 
-    /// The blocks of some rows, bit for bit as in the file: [`Tensor::row_bytes`] for each row.
+    /// The blocks of some rows: see [`Checkpoint::read`].
     pub fn blocks(&self, name: &str, rows: Range<usize>) -> Result<Vec<u8>, Error> {
+        let mut blocks = Vec::new();
+        self.read(name, rows, &mut blocks)?;
+        Ok(blocks)
+    }
+
+    /// Reads the blocks of some rows, bit for bit as in the file, [`Tensor::row_bytes`] for each row, into `into`, whose
+    /// content they replace.
+    pub fn read(&self, name: &str, rows: Range<usize>, into: &mut Vec<u8>) -> Result<(), Error> {
         let weight = self.weight(name)?;
         let (tensor, name) = (&weight.tensor, &weight.gguf_name);
         let Some(head) = weight.shuffled else {
-            return self.file.blocks(name, rows);
+            return self.file.read(name, rows, into);
         };
         if tensor.shape.len() == 1 {
             // A bias: what are rows in a matrix are values here.
             let values = self.file.blocks(name, rows.clone())?;
             let count = rows.len() * tensor.row_len();
-            return Ok(sorted(&values, tensor.kind.block_bytes(), head, 0..count));
+            sorted(&values, tensor.kind.block_bytes(), head, 0..count, into);
+            return Ok(());
         }
         if rows.start > rows.end || rows.end > tensor.rows() {
-            return self.file.blocks(name, rows);
+            return self.file.read(name, rows, into);
         }
         // A row may come from anywhere in its head, so whole heads are read.
         let whole = rows.start / head * head..rows.end.next_multiple_of(head);
         let wanted = rows.start - whole.start..rows.end - whole.start;
         let blocks = self.file.blocks(name, whole)?;
-        Ok(sorted(&blocks, tensor.row_bytes(), head, wanted))
+        sorted(&blocks, tensor.row_bytes(), head, wanted, into);
+        Ok(())
     }
 }
 
@@ -161,13 +171,13 @@ fn shuffled(
 }
 
 /// Puts the `wanted` rows of whole heads, each `width` bytes, in their first order.
-fn sorted(rows: &[u8], width: usize, head: usize, wanted: Range<usize>) -> Vec<u8> {
+fn sorted(rows: &[u8], width: usize, head: usize, wanted: Range<usize>, into: &mut Vec<u8>) {
     let half = head / 2;
-    let mut sorted = Vec::with_capacity(wanted.len() * width);
+    into.clear();
+    into.reserve(wanted.len() * width);
     for row in wanted {
         let (start, row) = (row / head * head, row % head);
         let from = start + row % half * 2 + row / half;
-        sorted.extend_from_slice(&rows[from * width..][..width]);
+        into.extend_from_slice(&rows[from * width..][..width]);
     }
-    sorted
 }

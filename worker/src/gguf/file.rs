@@ -55,18 +55,26 @@ impl File {
         self.head.tensors.get(name).ok_or_else(missing)
     }
 
-    /// The blocks of some rows, as they are in the file: [`Tensor::row_bytes`] for each row.
-    pub fn blocks(&self, name: &str, rows: Range<usize>) -> Result<Vec<u8>, Error> {
+    /// Reads the blocks of some rows, as they are in the file, [`Tensor::row_bytes`] for each row, into `into`, whose
+    /// content they replace.
+    pub fn read(&self, name: &str, rows: Range<usize>, into: &mut Vec<u8>) -> Result<(), Error> {
         let tensor = self.tensor(name)?;
         if rows.start > rows.end || rows.end > tensor.rows() {
             let what = format!("rows {rows:?} in the tensor `{name}` of {}", tensor.rows());
             return Err(Error::missing(&self.path, what));
         }
         let width = tensor.row_bytes();
-        let mut blocks = vec![0; rows.len() * width];
+        into.clear();
+        into.resize(rows.len() * width, 0);
         let offset = tensor.offset + (rows.start * width) as u64;
-        let read = self.source.read_exact_at(&mut blocks, offset);
-        read.map_err(|source| Error::unreadable(&self.path, source))?;
+        let read = self.source.read_exact_at(into, offset);
+        read.map_err(|source| Error::unreadable(&self.path, source))
+    }
+
+    /// The blocks of some rows: see [`File::read`].
+    pub fn blocks(&self, name: &str, rows: Range<usize>) -> Result<Vec<u8>, Error> {
+        let mut blocks = Vec::new();
+        self.read(name, rows, &mut blocks)?;
         Ok(blocks)
     }
 

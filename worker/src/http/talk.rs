@@ -66,7 +66,7 @@ impl Talk {
             StreamEvent::End(end) => {
                 self.piece(String::new(), Some(end.stop_reason.into()), out);
                 if self.include_usage {
-                    self.usage(Usage::new(end.tokens_in, end.tokens_out), out);
+                    self.usage(Usage::from(&end), out);
                 }
                 out.push_str(DONE);
             }
@@ -80,7 +80,7 @@ impl Talk {
 
     /// The whole answer as one document.
     pub fn whole(&mut self, answer: String, end: &End) -> String {
-        let usage = Usage::new(end.tokens_in, end.tokens_out);
+        let usage = Usage::from(end);
         let finish_reason = end.stop_reason.into();
         match self.shape {
             Shape::Chat => json(&ChatCompletion {

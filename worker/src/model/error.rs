@@ -4,12 +4,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use pool_core::device::Device;
+use pool_core::units::bytes;
+
+use super::memory::Need;
+
+use crate::{cpu, gguf};
 
 /// What is wrong with a model, or with the device it should run on.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     #[error("{} has no {file}", dir.display())]
     Missing { dir: PathBuf, file: &'static str },
+    #[error("{} has several GGUF files: {}", dir.display(), files.join(", "))]
+    Several { dir: PathBuf, files: Vec<String> },
     #[error("cannot read {}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{} is damaged: {reason}", path.display())]
@@ -24,8 +31,23 @@ pub enum ModelError {
     Context { asked: usize, most: usize },
     #[error("the device {device} is not there: {reason}")]
     Device { device: Device, reason: String },
+    #[error(
+        "the model does not fit: it needs {} ({} of weights, {} for {} x {} tokens), {} are free",
+        bytes(need.total()), bytes(need.weights), bytes(need.kv), need.slots, need.context, bytes(*free)
+    )]
+    DoesNotFit { need: Need, free: u64 },
+    #[error("weights are quantised while loading on the CPU only, not on {0}")]
+    Quantize(Device),
+    #[error("the system refused memory")]
+    NoMemory(#[source] io::Error),
+    #[error("the system refused a thread")]
+    NoThreads(#[source] io::Error),
     #[error("the model cannot be put on its device")]
     Compute(#[from] candle_core::Error),
+    #[error(transparent)]
+    Gguf(#[from] gguf::Error),
+    #[error("the weights cannot be kept: {0}")]
+    Weights(#[from] cpu::Error),
 }
 
 impl ModelError {
@@ -42,9 +64,26 @@ impl ModelError {
             Self::Missing { file, .. } => {
                 format!("a model folder in Hugging Face layout has {file}: download the model again, whole")
             }
-            Self::Unreadable { .. } => "check that the file is there and may be read".to_owned(),
-            Self::Damaged { .. } => "download the model again, or verify it in the catalog".to_owned(),
-            Self::Unsupported { .. } => "choose a model of a supported kind".to_owned(),
+            Self::Several { .. } => {
+                "keep one of them in the folder; `llama-gguf-split --merge` makes one of the parts of a model".to_owned()
+            }
+            Self::Unreadable { .. } | Self::Gguf(gguf::Error::Unreadable { .. }) => {
+                "check that the file is there and may be read".to_owned()
+            }
+            Self::Damaged { .. }
+            | Self::Gguf(gguf::Error::Damaged { .. } | gguf::Error::Missing { .. })
+            | Self::Weights(cpu::Error::Blocks { .. } | cpu::Error::Rows { .. }) => {
+                "download the model again, or verify it in the catalog".to_owned()
+            }
+            Self::Unsupported { .. } | Self::Gguf(gguf::Error::Unsupported { .. }) => {
+                "choose a model of a supported kind".to_owned()
+            }
+            Self::Weights(cpu::Error::Columns { .. }) => {
+                "choose a model that is not quantised, or one whose sizes are multiples of 32".to_owned()
+            }
+            Self::Weights(cpu::Error::TooLarge { .. } | cpu::Error::Full { .. }) => {
+                "choose a smaller model".to_owned()
+            }
             Self::Context { most, .. } => format!("give --context {most} or less"),
             Self::Device { device, .. } => match device {
                 Device::Cpu => "this should not happen: please report it".to_owned(),
@@ -57,6 +96,17 @@ impl ModelError {
                         .to_owned()
                 }
             },
+            Self::DoesNotFit { need, free } => match need.context_that_fits(*free) {
+                Some(context) => format!(
+                    "give --context {context} or less, or fewer than {} --slots, or --quantize",
+                    need.slots
+                ),
+                None => "give --quantize, or choose a smaller model or a larger machine".to_owned(),
+            },
+            Self::Quantize(_) => "leave out --quantize, or give --device cpu".to_owned(),
+            Self::NoMemory(_) | Self::NoThreads(_) => {
+                "check the limits of this user (`ulimit -a`)".to_owned()
+            }
             Self::Compute(_) => "check that the device has enough free memory".to_owned(),
         }
     }

@@ -84,7 +84,11 @@ def test_an_answer_streams():
 
 def test_a_stream_tells_its_usage_when_asked():
     *parts, last = chat(COUNT, stream=True, stream_options={"include_usage": True})
-    assert last.choices == [] and last.usage == chat(COUNT).usage
+    again = chat(COUNT).usage
+    assert last.choices == []
+    assert (last.usage.prompt_tokens, last.usage.completion_tokens) == (again.prompt_tokens, again.completion_tokens)
+    # All but the last token of the prompt: its logits are needed.
+    assert again.prompt_tokens_details.cached_tokens == again.prompt_tokens - 1
     assert all(part.usage is None for part in parts)
 
 

@@ -21,7 +21,7 @@ mod tokenize;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::StopReason;
+use super::{End, StopReason};
 use crate::name::ModelId;
 
 pub use chat::{
@@ -42,14 +42,25 @@ pub struct Usage {
     pub prompt_tokens: u64,
     pub completion_tokens: u64,
     pub total_tokens: u64,
+    pub prompt_tokens_details: PromptTokens,
 }
 
-impl Usage {
-    pub fn new(prompt_tokens: u64, completion_tokens: u64) -> Self {
+/// What is known of the tokens of a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PromptTokens {
+    /// Those whose keys and values were there from earlier requests.
+    pub cached_tokens: u64,
+}
+
+impl From<&End> for Usage {
+    fn from(end: &End) -> Self {
         Self {
-            prompt_tokens,
-            completion_tokens,
-            total_tokens: prompt_tokens + completion_tokens,
+            prompt_tokens: end.tokens_in,
+            completion_tokens: end.tokens_out,
+            total_tokens: end.tokens_in + end.tokens_out,
+            prompt_tokens_details: PromptTokens {
+                cached_tokens: end.tokens_cached,
+            },
         }
     }
 }
