@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::device::Device;
 use crate::digest::Sha256;
 use crate::name::{ModelId, WorkerId};
+use crate::weights::{Dtype, Quantization};
 
 /// Everything that a worker process is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct WorkerLaunch {
     pub listen: SocketAddr,
     pub slots: u32,
     pub context: Option<u32>,
+    pub dtype: Dtype,
+    pub quantize: Option<Quantization>,
 }
 
 impl WorkerLaunch {
@@ -39,6 +42,13 @@ impl WorkerLaunch {
         push("--slots", self.slots.to_string().into());
         if let Some(context) = self.context {
             push("--context", context.to_string().into());
+        }
+        // Left out where they say nothing, so that an older worker reads the rest.
+        if !self.dtype.is_auto() {
+            push("--dtype", self.dtype.as_str().into());
+        }
+        if let Some(quantize) = self.quantize {
+            push("--quantize", quantize.as_str().into());
         }
         argv
     }

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::engine::{Engine, Limits};
 use crate::http::{Service, router};
-use crate::model::{Model, ModelError};
+use crate::model::{Model, ModelError, Options};
 
 /// What [`run`] goes by, beside the launch.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +97,19 @@ pub async fn run(
     settings: Settings,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), WorkerError> {
+    let options = Options::from(&launch);
+    let load = move |progress: &dyn Fn(u8)| Model::load(&options, progress);
+    run_loaded_by(load, listener, launch, settings, shutdown).await
+}
+
+/// The same for a model that `load` brings; what it is handed hears how far it is, 0–100.
+pub async fn run_loaded_by(
+    load: impl FnOnce(&dyn Fn(u8)) -> Result<Model, ModelError> + Send + 'static,
+    listener: TcpListener,
+    launch: WorkerLaunch,
+    settings: Settings,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), WorkerError> {
     tracing::info!(
         address = %listener.local_addr()?,
         worker_id = %launch.worker_id,
@@ -104,14 +117,11 @@ pub async fn run(
         device = %launch.device,
         "listening"
     );
-    let (dir, device, context) = (launch.model_dir.clone(), launch.device, launch.context);
     let limits = Limits {
         slots: launch.slots,
         waiting: settings.waiting,
     };
-    let (engine, ended) = Engine::start(launch.model.clone(), limits, move |progress| {
-        Model::load(&dir, device, context, progress)
-    })?;
+    let (engine, ended) = Engine::start(launch.model.clone(), limits, load)?;
     let service = Arc::new(Service {
         launch,
         engine,

@@ -11,7 +11,13 @@ async fn every_listed_question_is_answered_right_by_the_binary() {
     let questions = read_json(examples().join("questions.json"));
     let questions = questions.as_array().unwrap();
     assert!(questions.len() >= 30);
-    for model in ["tiny-llama", "tiny-qwen2", "tiny-phi3", "tiny-mistral"] {
+    for model in [
+        "tiny-llama",
+        "tiny-llama-gguf",
+        "tiny-qwen2",
+        "tiny-phi3",
+        "tiny-mistral",
+    ] {
         let (_binary, client) = Binary::serve(&examples().join(model));
         for (n, question) in questions.iter().enumerate() {
             let text = question["question"].as_str().unwrap();

@@ -36,17 +36,14 @@ async fn health_tells_what_runs_here() {
     assert_eq!((health.memory.kv, health.memory.total), (0, 2_559_488));
 }
 
-/// A named pipe stands for `config.json`, so the model loads exactly as long as the test wants.
+/// The model loads when the test says so.
 #[tokio::test]
 async fn health_answers_and_ready_says_how_far_while_the_model_loads() {
-    let folder = Folder::copy();
-    let config = std::fs::read(folder.file("config.json")).unwrap();
-    std::fs::remove_file(folder.file("config.json")).unwrap();
-    let pipe = std::process::Command::new("mkfifo")
-        .arg(folder.file("config.json"))
-        .status();
-    assert!(pipe.unwrap().success());
-    let server = Server::start_loading(launch(folder.path()), Settings::default()).await;
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let wait = move || {
+        let _ = gone.recv();
+    };
+    let server = Server::start_loading_after(launch(&tiny()), Settings::default(), wait).await;
     assert_eq!(server.client.health().await.status, Phase::Loading);
     let ready = server.client.get("/ready").await;
     assert_eq!(ready.status(), 503);
@@ -58,11 +55,7 @@ async fn health_answers_and_ready_says_how_far_while_the_model_loads() {
         refused.json::<ErrorBody>().await.unwrap().error.code,
         ErrorCode::Loading
     );
-    let path = folder.file("config.json");
-    tokio::task::spawn_blocking(move || std::fs::write(path, config))
-        .await
-        .unwrap()
-        .unwrap();
+    drop(go);
     server.client.until_ready().await;
     assert_eq!(
         server

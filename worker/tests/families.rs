@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use pool_core::device::Device;
 use serde_json::Value;
-use worker::model::{Checkpoint, Config, Decoder, Model};
+use worker::model::{Checkpoint, Config, Decoder, Model, Options};
 
 use crate::support::{examples, read_json};
 
@@ -119,10 +119,16 @@ fn random_models_of_every_configuration_agree_with_transformers() {
 }
 
 #[test]
-fn the_four_families_agree_with_transformers() {
-    for name in ["tiny-llama", "tiny-qwen2", "tiny-phi3", "tiny-mistral"] {
+fn the_four_families_and_the_twin_in_gguf_agree_with_transformers() {
+    for name in [
+        "tiny-llama",
+        "tiny-llama-gguf",
+        "tiny-qwen2",
+        "tiny-phi3",
+        "tiny-mistral",
+    ] {
         let Model { decoder, text } =
-            Model::load(&examples().join(name), Device::Cpu, None, &|_| {}).unwrap();
+            Model::load(&Options::new(examples().join(name), Device::Cpu), &|_| {}).unwrap();
         let golden = read_json(examples().join(format!("golden/{name}.json")));
         for run in golden["runs"].as_array().unwrap() {
             let what = format!("{name}: {}", run["name"]);

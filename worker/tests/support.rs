@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use pool_core::launch::WorkerLaunch;
 use pool_core::serving::{Answer, Frame, Health, SseParser, StreamCheck, StreamEvent, StreamFault};
+use pool_core::weights::Dtype;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use worker::server::{Settings, WorkerError, bind, run};
+use worker::model::{Model, Options};
+use worker::server::{Settings, WorkerError, bind, run_loaded_by};
 
 /// No wait of a test takes longer; a worker that hangs fails the test.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -88,6 +90,8 @@ pub fn launch(model_dir: &Path) -> WorkerLaunch {
         listen: "127.0.0.1:0".parse().unwrap(),
         slots: 4,
         context: None,
+        dtype: Dtype::Auto,
+        quantize: None,
     }
 }
 
@@ -107,6 +111,20 @@ impl Server {
     }
 
     pub async fn start_loading(launch: WorkerLaunch, settings: Settings) -> Self {
+        Self::start_loading_after(launch, settings, || ()).await
+    }
+
+    /// Starts a worker that loads its model once `first` returned, on the inference thread.
+    pub async fn start_loading_after(
+        launch: WorkerLaunch,
+        settings: Settings,
+        first: impl FnOnce() + Send + 'static,
+    ) -> Self {
+        let options = Options::from(&launch);
+        let load = move |progress: &dyn Fn(u8)| {
+            first();
+            Model::load(&options, progress)
+        };
         let listener = bind(launch.listen).await.unwrap();
         let client = Client::new(&listener.local_addr().unwrap().to_string());
         let (shutdown, asked) = oneshot::channel();
@@ -116,7 +134,7 @@ impl Server {
                 std::future::pending::<()>().await;
             }
         };
-        let end = tokio::spawn(run(listener, launch, settings, asked));
+        let end = tokio::spawn(run_loaded_by(load, listener, launch, settings, asked));
         Self {
             client,
             shutdown: Some(shutdown),

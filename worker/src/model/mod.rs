@@ -1,10 +1,11 @@
-//! A model in Hugging Face layout, and the decoder that computes it.
+//! A model in Hugging Face layout or GGUF, and the decoder that computes it.
 //!
 //! | module | holds |
 //! |---|---|
 //! | `config` | `config.json`, checked |
 //! | `checkpoint` | weights on disk |
 //! | `decoder` | the network; keeps nothing of any request |
+//! | `options` | which model, where, and how it is kept |
 //! | `sequence` | what one request has computed so far |
 //! | `rope` | positions |
 
@@ -14,18 +15,17 @@ mod decoder;
 mod device;
 mod error;
 pub(crate) mod files;
+mod options;
 mod rope;
 mod sequence;
 
-use std::path::Path;
-
-use pool_core::device::Device;
-
 pub use checkpoint::Checkpoint;
+pub(crate) use checkpoint::gguf_file;
 pub(crate) use config::OneOrMore;
 pub use config::{Config, SUPPORTED};
 pub use decoder::Decoder;
 pub use error::ModelError;
+pub use options::Options;
 pub use sequence::Sequence;
 
 use crate::text::Text;
@@ -40,21 +40,18 @@ impl Model {
     /// Loads a model folder onto a device.
     ///
     /// Small files come first, so that a folder that cannot be served is refused before its weights are read.
-    /// `context` bounds prompt and answer together; the model's own limit when absent.
-    pub fn load(
-        dir: &Path,
-        device: Device,
-        context: Option<u32>,
-        progress: &dyn Fn(u8),
-    ) -> Result<Self, ModelError> {
+    pub fn load(options: &Options, progress: &dyn Fn(u8)) -> Result<Self, ModelError> {
+        let dir = &options.dir;
         let config = Config::read(dir)?;
-        let asked = context.map_or(config.context, |context| context as usize);
+        let asked = options
+            .context
+            .map_or(config.context, |context| context as usize);
         if asked > config.context {
             let most = config.context;
             return Err(ModelError::Context { asked, most });
         }
         let text = Text::read(dir, &config)?;
-        let device = device::open(device)?;
+        let device = device::open(options.device)?;
         let checkpoint = Checkpoint::open(dir)?;
         let decoder = Decoder::load(config, asked, checkpoint, &device, progress)?;
         Ok(Self { text, decoder })
