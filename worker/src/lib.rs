@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`args`] | command line ↔ [`WorkerLaunch`](pool_core::launch::WorkerLaunch) |
 //! | [`model`] | a model folder to weights; tokens to logits |
-//! | [`cpu`] | kernels for the CPU, of which the decoder makes no use yet |
+//! | [`cpu`] | kernels for the CPU |
 //! | [`gguf`] | GGUF files read as Hugging Face checkpoints |
 //! | [`text`] | words to tokens and back: tokenizer, chat template, ends of an answer |
 //! | [`engine`] | the inference thread: slots, queue, steps, sampling |
@@ -16,7 +16,8 @@
 //!
 //! # What always holds
 //!
-//! - What one request computes lives in its own [`model::Sequence`], made fresh and dropped with it.
+//! - What one request computes lives in its own slot; another sees of it only keys and values of the same tokens, of the same
+//!   owner.
 //! - Nothing but the inference thread computes, and nothing waits for it: health, cancelling and refusing take a lock
 //!   that is never held while a step runs.
 //! - A stream has one terminal event. A client that left frees its slot before the next step.

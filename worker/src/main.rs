@@ -31,7 +31,6 @@ fn main() -> ExitCode {
         .with_target(false)
         .with_writer(std::io::stderr)
         .init();
-    worker::threads::limit();
     match serve(launch) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -99,16 +99,16 @@ pub async fn run(
 ) -> Result<(), WorkerError> {
     let options = Options::from(&launch);
     let load = move |progress: &dyn Fn(u8)| Model::load(&options, progress);
-    run_loaded_by(load, listener, launch, settings, shutdown).await
+    serve(listener, launch, settings, shutdown, load).await
 }
 
-/// The same for a model that `load` brings; what it is handed hears how far it is, 0–100.
-pub async fn run_loaded_by(
-    load: impl FnOnce(&dyn Fn(u8)) -> Result<Model, ModelError> + Send + 'static,
+/// The same with a model from elsewhere. `load` runs on the inference thread and tells how many percent it has.
+pub async fn serve(
     listener: TcpListener,
     launch: WorkerLaunch,
     settings: Settings,
     shutdown: impl Future<Output = ()>,
+    load: impl FnOnce(&dyn Fn(u8)) -> Result<Model, ModelError> + Send + 'static,
 ) -> Result<(), WorkerError> {
     tracing::info!(
         address = %listener.local_addr()?,

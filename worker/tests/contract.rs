@@ -3,7 +3,10 @@
 use pool_core::serving::{ErrorBody, ErrorCode, Health, Phase};
 use reqwest::Method;
 use serde_json::{Value, json};
+use worker::model::{Config, Model};
 use worker::server::Settings;
+
+use crate::networks::options;
 
 use crate::support::{Client, Folder, Server, ask, launch, tiny, within};
 
@@ -33,29 +36,38 @@ async fn health_tells_what_runs_here() {
     assert_eq!((health.slots.total, health.slots.busy), (4, 0));
     // 639,872 weights of 4 bytes.
     assert_eq!(health.memory.weights, 2_559_488);
-    assert_eq!((health.memory.kv, health.memory.total), (0, 2_559_488));
+    // Four slots of 512 tokens, in each of the layers keys and values of 4 bytes a number.
+    let config = Config::read(&tiny()).unwrap();
+    let numbers = 2 * config.layers * config.kv_heads * config.head_dim;
+    assert_eq!(health.memory.kv, 4 * 512 * 4 * numbers as u64);
+    assert!(health.memory.total > health.memory.weights + health.memory.kv);
 }
 
-/// The model loads when the test says so.
+/// The model loads exactly as long as the test wants.
 #[tokio::test]
 async fn health_answers_and_ready_says_how_far_while_the_model_loads() {
-    let (go, gone) = std::sync::mpsc::channel::<()>();
-    let wait = move || {
-        let _ = gone.recv();
-    };
-    let server = Server::start_loading_after(launch(&tiny()), Settings::default(), wait).await;
+    let (go_on, told) = std::sync::mpsc::channel::<()>();
+    let server = Server::start_with(launch(&tiny()), Settings::default(), move |progress| {
+        progress(42);
+        told.recv().unwrap();
+        Model::load(&options(&tiny()), progress)
+    })
+    .await;
     assert_eq!(server.client.health().await.status, Phase::Loading);
-    let ready = server.client.get("/ready").await;
-    assert_eq!(ready.status(), 503);
-    let ready: Value = ready.json().await.unwrap();
-    assert_eq!(ready, json!({"status": "loading", "percent": 0}));
+    let expected = json!({"status": "loading", "percent": 42});
+    server
+        .client
+        .until("/ready", |status, ready| {
+            status == 503 && *ready == expected
+        })
+        .await;
     let refused = server.client.post("/execute", &ask("j", "x")).await;
     assert_eq!(refused.status(), 503);
     assert_eq!(
         refused.json::<ErrorBody>().await.unwrap().error.code,
         ErrorCode::Loading
     );
-    drop(go);
+    go_on.send(()).unwrap();
     server.client.until_ready().await;
     assert_eq!(
         server

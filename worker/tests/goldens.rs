@@ -1,20 +1,12 @@
 //! Numbers and texts against `transformers`, as `examples/models/make.py` wrote them.
 
-use pool_core::device::Device;
 use pool_core::serving::{Input, Message};
 use serde_json::Value;
-use worker::engine::Sampler;
-use worker::model::{Decoder, Model, Options, Sequence};
+use worker::model::Sequence;
 use worker::text::{Detokenizer, Text};
 
+use crate::networks::{assert_close, both, compute, greedy, logits, model};
 use crate::support::{examples, read_json, tiny};
-
-/// The largest difference of logits that passes; the values are of the order of 10.
-const CLOSE: f32 = 1e-4;
-
-fn model() -> Model {
-    Model::load(&Options::new(tiny(), Device::Cpu), &|_| {}).unwrap()
-}
 
 fn goldens() -> Value {
     read_json(examples().join("golden/tiny-llama.json"))
@@ -32,8 +24,7 @@ fn families() -> impl Iterator<Item = (&'static str, Text, Value)> {
     ]
     .into_iter()
     .map(|(name, golden)| {
-        let options = Options::new(examples().join(name), Device::Cpu);
-        let model = Model::load(&options, &|_| {}).unwrap();
+        let model = model(&examples().join(name));
         let goldens = read_json(examples().join(format!("golden/{golden}.json")));
         (name, model.text, goldens)
     })
@@ -66,19 +57,6 @@ fn input(run: &Value) -> Input {
         Value::Null => Input::Prompt(run["text"].as_str().unwrap().to_owned()),
         some => Input::Messages(messages(some)),
     }
-}
-
-fn difference(ours: &[f32], theirs: &[f32]) -> f32 {
-    assert_eq!(ours.len(), theirs.len());
-    ours.iter()
-        .zip(theirs)
-        .map(|(a, b)| (a - b).abs())
-        .fold(0.0, f32::max)
-}
-
-fn assert_close(ours: &[f32], theirs: &[f32], what: &str) {
-    let difference = difference(ours, theirs);
-    assert!(difference < CLOSE, "{what}: {difference}");
 }
 
 #[test]
@@ -138,7 +116,7 @@ fn piecewise(tokens: &[u32], text: &Text) -> String {
 
 #[test]
 fn bytes_that_are_no_character_still_come_out_in_the_end() {
-    let Model { text, .. } = model();
+    let text = model(&tiny()).text;
     // The first byte of a rocket, over and over: never a character.
     let rocket = text.encode(&Input::Prompt("🚀".into())).unwrap()[1];
     let tokens = [rocket; 20];
@@ -156,119 +134,55 @@ fn bytes_that_are_no_character_still_come_out_in_the_end() {
 
 #[test]
 fn logits_agree_with_transformers() {
-    let Model { decoder, .. } = model();
     let goldens = goldens();
-    let mut everywhere = 0;
-    for run in list(&goldens, "runs") {
-        let name = run["name"].as_str().unwrap();
-        let mut sequence = decoder.sequence(0, 512).unwrap();
-        let hidden = decoder.forward(&ids(&run["ids"]), &mut sequence).unwrap();
-        assert_close(
-            &decoder.last_logits(&hidden).unwrap(),
-            &floats(&run["last_logits"]),
-            name,
-        );
-        let Some(rows) = run["all_logits"].as_array() else {
-            continue;
-        };
-        let ours: Vec<Vec<f32>> = decoder.logits(&hidden).unwrap().to_vec2().unwrap();
-        assert_eq!(ours.len(), rows.len());
-        for (ours, theirs) in ours.iter().zip(rows) {
-            assert_close(ours, &floats(theirs), name);
-            everywhere += 1;
+    for (name, mut network) in both(&tiny()) {
+        let mut everywhere = 0;
+        for run in list(&goldens, "runs") {
+            let what = format!("{name}: {}", run["name"]);
+            let ours = logits(network.as_mut(), &ids(&run["ids"]));
+            assert_close(ours.last().unwrap(), &floats(&run["last_logits"]), &what);
+            let Some(rows) = run["all_logits"].as_array() else {
+                continue;
+            };
+            assert_eq!(ours.len(), rows.len());
+            for (ours, theirs) in ours.iter().zip(rows) {
+                assert_close(ours, &floats(theirs), &what);
+                everywhere += 1;
+            }
         }
+        assert!(everywhere > 50);
     }
-    assert!(everywhere > 50);
 }
 
 #[test]
 fn a_prompt_in_pieces_gives_the_same_logits() {
-    let Model { decoder, .. } = model();
     let goldens = goldens();
     let run = list(&goldens, "runs")
         .iter()
         .find(|run| run["name"] == "plain long")
         .unwrap();
-    let tokens = ids(&run["ids"]);
-    for size in [1, 7, 128] {
-        let mut sequence = decoder.sequence(tokens.len(), tokens.len()).unwrap();
-        let hidden = tokens
-            .chunks(size)
-            .map(|chunk| decoder.forward(chunk, &mut sequence).unwrap());
-        let logits = decoder.last_logits(&hidden.last().unwrap()).unwrap();
-        assert_close(
-            &logits,
-            &floats(&run["last_logits"]),
-            &format!("in pieces of {size}"),
-        );
+    for (name, mut network) in both(&tiny()) {
+        for size in [1, 7, 128] {
+            let mut sequence = Sequence::new(1, ids(&run["ids"]), 0);
+            let logits = compute(network.as_mut(), &mut sequence, size);
+            let what = format!("{name} in pieces of {size}");
+            assert_close(&logits, &floats(&run["last_logits"]), &what);
+        }
     }
-}
-
-#[test]
-fn a_sequence_that_grows_is_the_same_as_one_that_came_whole() {
-    let Model { decoder, text } = model();
-    let prompt = text
-        .encode(&Input::Prompt("one two three ".repeat(60)))
-        .unwrap();
-    assert!(prompt.len() > 300, "{}", prompt.len());
-    let mut whole = decoder.sequence(0, 512).unwrap();
-    let hidden = decoder.forward(&prompt, &mut whole).unwrap();
-    let expected = decoder.last_logits(&hidden).unwrap();
-    let mut grown = decoder.sequence(0, 512).unwrap();
-    let small = grown.bytes();
-    let hidden = prompt
-        .iter()
-        .map(|&token| decoder.forward(&[token], &mut grown).unwrap());
-    assert_close(
-        &decoder.last_logits(&hidden.last().unwrap()).unwrap(),
-        &expected,
-        "grown",
-    );
-    assert!(grown.bytes() > small);
 }
 
 #[test]
 fn greedy_continuations_are_equal() {
-    let Model { decoder, text } = model();
-    for run in list(&goldens(), "runs") {
-        let prompt = text.encode(&input(run)).unwrap();
-        assert_eq!(prompt, ids(&run["ids"]), "{}", run["name"]);
-        let theirs = ids(&run["greedy_ids"]);
-        let mut sequence = decoder.sequence(0, 512).unwrap();
-        let ours = continue_greedily(&decoder, &mut sequence, prompt, theirs.len());
-        assert_eq!(ours, theirs, "{}", run["name"]);
-        let ended = ours.last().is_some_and(|&id| text.is_eos(id));
-        assert_eq!(ended, run["stop"] == "eos", "{}", run["name"]);
+    let text = model(&tiny()).text;
+    for (name, mut network) in both(&tiny()) {
+        for run in list(&goldens(), "runs") {
+            let prompt = text.encode(&input(run)).unwrap();
+            assert_eq!(prompt, ids(&run["ids"]), "{}", run["name"]);
+            let theirs = ids(&run["greedy_ids"]);
+            let (ours, _) = greedy(network.as_mut(), &prompt, theirs.len());
+            assert_eq!(ours, theirs, "{name}: {}", run["name"]);
+            let ended = ours.last().is_some_and(|&id| text.is_eos(id));
+            assert_eq!(ended, run["stop"] == "eos", "{}", run["name"]);
+        }
     }
-}
-
-fn continue_greedily(
-    decoder: &Decoder,
-    sequence: &mut Sequence,
-    prompt: Vec<u32>,
-    count: usize,
-) -> Vec<u32> {
-    let mut sampler = Sampler::new(pool_core::serving::Sampling::greedy(), 0, &prompt);
-    let mut next = prompt;
-    let mut out = Vec::new();
-    while out.len() < count {
-        let hidden = decoder.forward(&next, sequence).unwrap();
-        let token = sampler
-            .sample(decoder.last_logits(&hidden).unwrap())
-            .unwrap();
-        out.push(token);
-        next = vec![token];
-    }
-    out
-}
-
-#[test]
-fn a_sequence_takes_no_more_than_its_room() {
-    let Model { decoder, .. } = model();
-    let mut sequence = decoder.sequence(0, 4).unwrap();
-    decoder.forward(&[1, 2, 3], &mut sequence).unwrap();
-    assert!(decoder.forward(&[1, 2], &mut sequence).is_err());
-    assert!(decoder.forward(&[], &mut sequence).is_err());
-    decoder.forward(&[4], &mut sequence).unwrap();
-    assert_eq!((sequence.position(), sequence.limit()), (4, 4));
 }

@@ -4,9 +4,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod answers;
+mod batches;
 mod contract;
 mod families;
 mod goldens;
+mod networks;
+mod oracle;
 mod shutdown;
 mod startup;
 mod streams;

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use pool_core::serving::{ErrorBody, ErrorCode, FailureCode, StopReason, StreamFault};
+use pool_core::serving::{ErrorBody, ErrorCode, FailureCode, Phase, StopReason, StreamFault};
 use serde_json::json;
+use worker::model::Model;
 use worker::server::Settings;
 
+use crate::networks::options;
 use crate::support::{Binary, Folder, Server, ask, launch, sing, tiny};
 
 #[tokio::test]
@@ -80,33 +82,18 @@ async fn a_request_can_ask_for_the_end() {
     server.ended().await.unwrap();
 }
 
-/// The model has so many words that they take seconds to read.
+/// The model loads for ever.
 #[tokio::test]
 async fn a_worker_that_still_loads_ends_at_once() {
-    let folder = Folder::copy();
-    folder.edit("config.json", |config| {
-        config["vocab_size"] = json!(1 << 22);
-    });
-    folder.edit("tokenizer.json", |tokenizer| {
-        let words = tokenizer["model"]["vocab"].as_object_mut().unwrap();
-        for n in 0..1 << 20 {
-            words.insert(format!("word {n}"), json!(n + 10_000));
-        }
-    });
-    let dir = folder.path().to_str().unwrap();
-    let mut binary = Binary::spawn(&[
-        "--model-dir",
-        dir,
-        "--model",
-        "m",
-        "--listen",
-        "127.0.0.1:0",
-    ]);
-    binary.line_with("listening");
-    binary.signal("TERM");
-    let (code, log) = binary.ended();
-    assert_eq!(code, Some(0), "{log}");
-    assert!(!log.contains("ready"), "{log}");
+    let (_hold, told) = std::sync::mpsc::channel::<()>();
+    let mut server = Server::start_with(launch(&tiny()), Settings::default(), move |progress| {
+        let _ = told.recv();
+        Model::load(&options(&tiny()), progress)
+    })
+    .await;
+    assert_eq!(server.client.health().await.status, Phase::Loading);
+    server.shut_down();
+    server.ended().await.unwrap();
 }
 
 #[tokio::test]

@@ -48,7 +48,6 @@ async fn a_cancelled_answer_ends_early() {
     assert!(tokens < 19_000, "all of it was generated");
     // The slot was free before the terminal event was sent.
     assert_eq!(server.client.health().await.slots.busy, 0);
-    assert_eq!(server.client.health().await.memory.kv, 0);
     server.client.cancel("song").await;
     server.client.cancel("never-there").await;
 }

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use worker::model::{Model, Options};
-use worker::server::{Settings, WorkerError, bind, run_loaded_by};
+use worker::model::{Model, ModelError, Options};
+use worker::server::{Settings, WorkerError, bind, serve};
 
 /// No wait of a test takes longer; a worker that hangs fails the test.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -111,20 +111,19 @@ impl Server {
     }
 
     pub async fn start_loading(launch: WorkerLaunch, settings: Settings) -> Self {
-        Self::start_loading_after(launch, settings, || ()).await
+        let options = Options::from(&launch);
+        Self::start_with(launch, settings, move |progress| {
+            Model::load(&options, progress)
+        })
+        .await
     }
 
-    /// Starts a worker that loads its model once `first` returned, on the inference thread.
-    pub async fn start_loading_after(
+    /// Starts with a model that `load` brings.
+    pub async fn start_with(
         launch: WorkerLaunch,
         settings: Settings,
-        first: impl FnOnce() + Send + 'static,
+        load: impl FnOnce(&dyn Fn(u8)) -> Result<Model, ModelError> + Send + 'static,
     ) -> Self {
-        let options = Options::from(&launch);
-        let load = move |progress: &dyn Fn(u8)| {
-            first();
-            Model::load(&options, progress)
-        };
         let listener = bind(launch.listen).await.unwrap();
         let client = Client::new(&listener.local_addr().unwrap().to_string());
         let (shutdown, asked) = oneshot::channel();
@@ -134,7 +133,7 @@ impl Server {
                 std::future::pending::<()>().await;
             }
         };
-        let end = tokio::spawn(run_loaded_by(load, listener, launch, settings, asked));
+        let end = tokio::spawn(serve(listener, launch, settings, asked, load));
         Self {
             client,
             shutdown: Some(shutdown),
@@ -166,8 +165,6 @@ impl Binary {
         let mut child = Command::new(env!("CARGO_BIN_EXE_llm-worker-rbee"))
             .args(args)
             .env_remove("RUST_LOG")
-            .env_remove("RAYON_NUM_THREADS")
-            .env_remove("CANDLE_NUM_THREADS")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -158,6 +158,7 @@ mod tests {
     fn end() -> StreamEvent {
         StreamEvent::End(End {
             tokens_in: 1,
+            tokens_cached: 0,
             tokens_out: 2,
             prefill_time_ms: 0.0,
             decode_time_ms: 0.0,

@@ -71,6 +71,9 @@ impl StreamEvent {
 pub struct End {
     /// Tokens of the prompt, with everything that the chat template and the tokenizer added.
     pub tokens_in: u64,
+    /// Of them, those whose keys and values were there from earlier requests.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tokens_cached: u64,
     /// Tokens of the answer, without the one that ended it.
     pub tokens_out: u64,
     /// Milliseconds until the first token was known.
@@ -81,6 +84,11 @@ pub struct End {
     /// The text of `stop` that ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_sequence: Option<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl End {
@@ -167,6 +175,7 @@ mod tests {
     fn the_type_in_the_data_is_the_name_of_the_event() {
         let end = End {
             tokens_in: 9,
+            tokens_cached: 0,
             tokens_out: 2,
             prefill_time_ms: 1.5,
             decode_time_ms: 0.25,

@@ -5,7 +5,7 @@
 //! - [`Region`]: one large memory for weights and KV; [`Block`]: a part of it.
 //! - [`Matrix`]: weights of a [`Kind`], filled by rows from a [`Source`]; [`linear()`] multiplies by them.
 //! - [`KvCache`]: keys and values by slot; [`attention()`] reads them.
-//! - [`rms_norm`], [`rope`], [`swiglu`], [`add`], [`softmax`], [`argmax`].
+//! - [`rms_norm`], [`rope`], [`swiglu`], [`add`], [`softmax`], [`exponentials`], [`argmax`].
 //! - `raw`: the only unsafe code; `scalar`: what its kernels must equal.
 //!
 //! # What always holds
@@ -41,7 +41,7 @@ pub use kind::Kind;
 pub use kv::{KvCache, KvShape, Place};
 pub use linear::{Linear, linear};
 pub use matrix::Matrix;
-pub use ops::{add, argmax, rms_norm, rope, softmax, swiglu};
+pub use ops::{add, argmax, exponentials, rms_norm, rope, softmax, swiglu};
 pub use raw::{Block, Region, Threads, Tier};
 pub use source::Source;
 

@@ -1,6 +1,6 @@
 //! The small operations of a decoder, over rows.
 
-use super::{Cpu, raw};
+use super::{Cpu, Tier, raw};
 
 /// Numbers below which waking other threads costs more than it saves.
 const ALONE: usize = 16 * 1024;
@@ -72,6 +72,11 @@ pub fn add(cpu: &Cpu, x: &mut [f32], y: &[f32]) {
 pub fn softmax(cpu: &Cpu, x: &mut [f32]) {
     let sum = raw::exponentials(cpu.tier, x, 1.0);
     raw::scale(cpu.tier, x, 1.0 / sum);
+}
+
+/// Turns `x` into `e^(x * by - m)` and returns the sum; `m` is the largest of `x * by`, `by` is positive. On this thread alone.
+pub fn exponentials(tier: Tier, x: &mut [f32], by: f32) -> f32 {
+    raw::exponentials(tier, x, by)
 }
 
 /// Where the largest number is, the first of equals; 0 when there is none.

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use pool_core::name::ModelId;
 use pool_core::serving::{End, Failure, FailureCode, MemoryUse, Sampling, StopReason, StreamEvent};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::Update;
 use super::sampler::Sampler;
-use crate::model::{Decoder, Sequence};
+use super::{TokenLogprob, Update};
+use crate::model::Sequence;
 use crate::text::{Detokenizer, StopMatcher, Text};
 
 /// A request, checked: `prompt` and `max_tokens` fit the context together, neither is zero.
@@ -50,7 +50,7 @@ impl Job {
     }
 }
 
-fn cancelled() -> Failure {
+pub(super) fn cancelled() -> Failure {
     Failure {
         code: FailureCode::Cancelled,
         message: "the request was cancelled".to_owned(),
@@ -58,37 +58,29 @@ fn cancelled() -> Failure {
     }
 }
 
-/// Tokens of a prompt that are computed in one step: others get their turn in between.
-const PREFILL_CHUNK: usize = 128;
-
 /// Tokens between two `metrics` events.
 const METRICS_EVERY: u64 = 16;
 
 /// A request that has a slot.
 pub(super) struct Running {
     job: Job,
-    sequence: Sequence,
+    pub sequence: Sequence,
+    /// Tokens of the prompt that were there already.
+    cached: usize,
     sampler: Sampler,
     detokenizer: Detokenizer,
     stops: StopMatcher,
-    /// The token to compute next, once the prompt is in.
-    last: u32,
     tokens_out: u64,
     pieces: u64,
+    /// Of the tokens whose text is not out yet.
+    logprobs: Vec<TokenLogprob>,
     started: Instant,
     first_token: Option<Instant>,
 }
 
 impl Running {
-    /// Gives a request its slot; none when the device has no room for it, which the client is told.
-    pub fn begin(job: Job, model: &ModelId, decoder: &Decoder) -> Option<Self> {
-        let sequence = match decoder.sequence(job.prompt.len(), job.prompt.len() + job.max_tokens) {
-            Ok(sequence) => sequence,
-            Err(error) => {
-                job.fail_unstarted(computing_failed(&error));
-                return None;
-            }
-        };
+    /// A request in its slot, which holds the first `cached` tokens of its prompt.
+    pub fn begin(job: Job, model: &ModelId, slot: usize, cached: usize) -> Self {
         let started = StreamEvent::Started {
             job_id: job.id.clone(),
             model: model.clone(),
@@ -96,57 +88,47 @@ impl Running {
             started_at: Timestamp::now(),
         };
         let _ = job.events.send(started.into());
-        Some(Self {
-            sequence,
+        Self {
+            sequence: Sequence::new(slot, job.prompt.clone(), cached),
+            cached,
             sampler: Sampler::new(job.sampling, job.seed, &job.prompt),
             detokenizer: Detokenizer::default(),
             stops: StopMatcher::new(job.stop.clone()),
-            last: 0,
             tokens_out: 0,
             pieces: 0,
+            logprobs: Vec::new(),
             started: Instant::now(),
             first_token: None,
             job,
-        })
+        }
     }
 
-    pub fn kv_bytes(&self) -> u64 {
-        self.sequence.bytes()
+    pub fn is_abandoned(&self) -> bool {
+        self.job.is_abandoned()
     }
 
-    /// Computes a chunk of the prompt or one token of the answer; returns the terminal event when this was the last.
+    pub fn time(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Chooses what comes next; returns the terminal event when nothing does.
     ///
     /// The caller sends that event, after it freed the slot: who reads it may count on the slot.
-    pub fn step(
+    pub fn choose(
         &mut self,
-        decoder: &Decoder,
+        logits: &[f32],
         text: &Text,
         memory: &MemoryUse,
     ) -> Option<StreamEvent> {
-        if self.job.is_abandoned() {
-            return Some(self.fail(cancelled()));
-        }
-        let position = self.sequence.position();
-        let prompt = &self.job.prompt;
-        let end = prompt.len().min(position + PREFILL_CHUNK);
-        let tokens = if position < prompt.len() {
-            &prompt[position..end]
-        } else {
-            &[self.last][..]
-        };
-        let next = decoder
-            .forward(tokens, &mut self.sequence)
-            .and_then(|hidden| {
-                let whole = self.sequence.position() >= prompt.len();
-                whole.then(|| decoder.last_logits(&hidden)).transpose()
-            });
-        match next {
-            Ok(None) => None,
-            Ok(Some(logits)) => match self.sampler.sample(logits) {
-                Ok(token) => self.take(token, text, memory),
-                Err(error) => Some(self.fail(internal(error.to_string()))),
-            },
-            Err(error) => Some(self.fail(computing_failed(&error))),
+        match self.sampler.sample(logits) {
+            Ok(token) => {
+                if let Some(top) = self.job.logprobs {
+                    let logprob = self.sampler.logprob(logits, token, top);
+                    self.logprobs.push(logprob);
+                }
+                self.take(token, text, memory)
+            }
+            Err(error) => Some(self.fail(internal(error.to_string()))),
         }
     }
 
@@ -154,9 +136,11 @@ impl Running {
     fn take(&mut self, token: u32, text: &Text, memory: &MemoryUse) -> Option<StreamEvent> {
         self.first_token.get_or_insert_with(Instant::now);
         if text.is_eos(token) {
+            // What ends the answer is not part of it.
+            self.logprobs.pop();
             return Some(self.end(StopReason::Eos, text));
         }
-        self.last = token;
+        self.sequence.push(token);
         self.tokens_out += 1;
         let piece = self.detokenizer.push(token, text);
         if let Some(stop) = self.tell(&piece) {
@@ -197,7 +181,9 @@ impl Running {
         if !t.is_empty() {
             let i = self.pieces;
             self.pieces += 1;
-            self.send(StreamEvent::Token { t, i });
+            let tokens = std::mem::take(&mut self.logprobs);
+            let event = StreamEvent::Token { t, i };
+            let _ = self.job.events.send(Update { event, tokens });
         }
     }
 
@@ -205,6 +191,7 @@ impl Running {
         self.log(stop_reason.as_str());
         StreamEvent::End(End {
             tokens_in: self.job.prompt.len() as u64,
+            tokens_cached: self.cached as u64,
             tokens_out: self.tokens_out,
             prefill_time_ms: milliseconds(self.started, self.first_token.unwrap_or(self.started)),
             decode_time_ms: self.decode_time_ms(),
@@ -260,7 +247,7 @@ fn internal(message: String) -> Failure {
     }
 }
 
-fn computing_failed(error: &candle_core::Error) -> Failure {
+pub(super) fn computing_failed(error: &candle_core::Error) -> Failure {
     let message = error.to_string();
     tracing::error!(error = message, "a step failed");
     // CUDA and Metal have no error kind of their own for it in candle.

@@ -1,23 +1,30 @@
 //! The inference thread and the door to it.
 //!
-//! One thread computes. It holds up to `slots` requests and moves each one step in turn, so a long answer never keeps
-//! another from starting. Everything else (HTTP, health, cancelling) only touches the short lock of [`Engine`], which is never
-//! held while a step runs.
+//! One thread computes. In each step it takes one token of every answer that runs and some of the prompts that wait, each at its
+//! own position, through the model together: one pass over the weights serves them all, and requests join and leave at any
+//! step. Everything else (HTTP, health, cancelling) only touches the short lock of [`Engine`], which is never held while a
+//! step runs.
 //!
 //! | module | holds |
 //! |---|---|
 //! | `run` | the loop of the thread |
-//! | `job` | one request that runs, and its step |
+//! | `job` | one request that runs |
+//! | `slots` | keys and values of earlier requests, used again |
+//! | `pace` | how much of the prompts fits a step |
 //! | `sampler` | the choice of the next token |
 
 mod job;
+mod pace;
 mod run;
 mod sampler;
+mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pool_core::name::ModelId;
 use pool_core::serving::{MemoryUse, Phase, StreamEvent};
@@ -89,6 +96,7 @@ pub struct Engine {
 
 struct Shared {
     model: ModelId,
+    started: Instant,
     limits: Limits,
     state: Mutex<State>,
     /// Something in the state changed that the thread may wait for.
@@ -99,8 +107,20 @@ struct Shared {
     text: OnceLock<(Arc<Text>, usize)>,
     percent: AtomicU8,
     busy: AtomicU32,
-    weights: AtomicU64,
-    kv: AtomicU64,
+    memory: OnceLock<MemoryUse>,
+    kv_tokens: AtomicU64,
+    kv_capacity: AtomicU64,
+    clock: Clock,
+}
+
+/// How long things take, in milliseconds; 0 is not known, or nothing.
+#[derive(Default)]
+struct Clock {
+    /// When the step began that runs now, since `start`, and 1.
+    step_began: AtomicU64,
+    /// A step, and a request in its slot, on average.
+    step: AtomicU64,
+    request: AtomicU64,
 }
 
 struct State {
@@ -147,8 +167,11 @@ impl Engine {
             text: OnceLock::new(),
             percent: AtomicU8::new(0),
             busy: AtomicU32::new(0),
-            weights: AtomicU64::new(0),
-            kv: AtomicU64::new(0),
+            memory: OnceLock::new(),
+            kv_tokens: AtomicU64::new(0),
+            kv_capacity: AtomicU64::new(0),
+            clock: Clock::default(),
+            started: Instant::now(),
         });
         let (tell, ended) = oneshot::channel();
         let engine = Self {
@@ -188,13 +211,14 @@ impl Engine {
     }
 
     pub fn load(&self) -> Load {
+        let shared = &self.shared;
         Load {
             running: self.busy(),
-            waiting: self.shared.lock().waiting.len() as u32,
-            kv_tokens: 0,
-            kv_capacity: 0,
-            retry_after: Duration::from_secs(1),
-            stalled: false,
+            waiting: shared.lock().waiting.len() as u32,
+            kv_tokens: shared.kv_tokens.load(Ordering::Relaxed),
+            kv_capacity: shared.kv_capacity.load(Ordering::Relaxed),
+            retry_after: shared.clock.until_free(shared.limits.slots),
+            stalled: shared.clock.is_stalled(shared.now()),
         }
     }
 
@@ -251,17 +275,45 @@ impl Drop for Engine {
     }
 }
 
+impl Clock {
+    /// A step that takes this many times longer than others, and longer than this, is not coming back soon.
+    const STALLED: u64 = 20;
+    const STALLED_AT_LEAST: u64 = 10_000;
+
+    fn is_stalled(&self, now: u64) -> bool {
+        let usual = self.step.load(Ordering::Relaxed);
+        let most = Self::STALLED_AT_LEAST.max(Self::STALLED * usual);
+        match self.step_began.load(Ordering::Relaxed) {
+            0 => false,
+            began => now.saturating_sub(began) > most,
+        }
+    }
+
+    /// A slot is free after this long, on average.
+    fn until_free(&self, slots: u32) -> Duration {
+        let request = self.request.load(Ordering::Relaxed);
+        Duration::from_millis(request / u64::from(slots.max(1))).max(Duration::from_secs(1))
+    }
+}
+
 impl Shared {
     /// The lock is only held for moves of a few words, so a panic cannot leave the state half changed.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Nothing while the model loads.
     fn memory(&self) -> MemoryUse {
-        let weights = self.weights.load(Ordering::Relaxed);
-        let kv = self.kv.load(Ordering::Relaxed);
-        let total = weights + kv;
-        MemoryUse { weights, kv, total }
+        self.memory.get().copied().unwrap_or(MemoryUse {
+            weights: 0,
+            kv: 0,
+            total: 0,
+        })
+    }
+
+    /// Milliseconds since the start, and 1.
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64 + 1
     }
 
     fn count_jobs(&self, state: &State) {

@@ -2,12 +2,15 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
-use pool_core::serving::{Failure, FailureCode, Phase, StreamEvent};
+use pool_core::serving::{Failure, FailureCode, MemoryUse, Phase, StreamEvent};
 
 use super::Shared;
-use super::job::{Job, Running};
-use crate::model::{Decoder, Model, ModelError};
+use super::job::{Job, Running, cancelled, computing_failed};
+use super::pace::{Pace, follow};
+use super::slots::Slots;
+use crate::model::{Model, ModelError, Network, Span};
 use crate::text::Text;
 
 /// Loads the model, then serves until the engine is told to end.
@@ -16,10 +19,19 @@ pub(super) fn run(
     load: impl FnOnce(&dyn Fn(u8)) -> Result<Model, ModelError>,
 ) -> Result<(), ModelError> {
     let progress = |percent: u8| shared.percent.store(percent, Ordering::Relaxed);
-    let Model { text, decoder } = load(&progress)?;
+    let Model { text, network } = load(&progress)?;
     let text = Arc::new(text);
-    shared.weights.store(decoder.bytes(), Ordering::Relaxed);
-    let _ = shared.text.set((Arc::clone(&text), decoder.context()));
+    let (context, slots) = (network.context(), network.slots());
+    let memory = network.memory();
+    let memory = MemoryUse {
+        weights: memory.weights,
+        kv: memory.kv,
+        total: memory.weights + memory.kv + memory.scratch,
+    };
+    let _ = shared.memory.set(memory);
+    let _ = shared.text.set((Arc::clone(&text), context));
+    let capacity = (context * slots) as u64;
+    shared.kv_capacity.store(capacity, Ordering::Relaxed);
     {
         let mut state = shared.lock();
         // A shutdown may have come while the model was loading.
@@ -28,66 +40,181 @@ pub(super) fn run(
         }
     }
     tracing::info!(
-        context = decoder.context(),
-        weights = decoder.bytes(),
+        context,
+        slots,
+        weights = memory.weights,
+        kv = memory.kv,
         "ready"
     );
-    serve(shared, &decoder, &text);
+    let serving = Serving {
+        shared,
+        text: &text,
+        network,
+        slots: Slots::new(slots),
+        pace: Pace::default(),
+        running: Vec::new(),
+    };
+    serving.serve();
     Ok(())
 }
 
-fn serve(shared: &Shared, decoder: &Decoder, text: &Text) {
-    let mut running: Vec<Running> = Vec::new();
-    while let Some(next) = shared.next(running.len()) {
-        running.extend(
-            next.into_iter()
-                .filter_map(|job| begin(shared, decoder, job)),
-        );
-        shared.show(&running);
-        // Inside the device's thread pool, so that it stays awake for the many short products of a step.
-        let ended = decoder
-            .device()
-            .with_context(|| step_all(&mut running, decoder, text, shared));
-        shared.show(&running);
-        for (job, terminal) in ended {
-            shared.end(job, terminal);
+struct Serving<'a> {
+    shared: &'a Shared,
+    text: &'a Text,
+    network: Box<dyn Network>,
+    slots: Slots,
+    pace: Pace,
+    running: Vec<Running>,
+}
+
+/// A request that ended, with its terminal event.
+type Ended = (Running, StreamEvent);
+
+impl Serving<'_> {
+    fn serve(mut self) {
+        while let Some(jobs) = self.shared.next(self.running.len()) {
+            for job in jobs {
+                self.begin(job);
+            }
+            let mut ended = self.abandoned();
+            self.shared.step_begins();
+            ended.extend(self.step());
+            self.shared.step_ended(self.pace.step());
+            for (job, _) in &ended {
+                self.slots.release(job.sequence.slot);
+            }
+            self.show();
+            for (job, terminal) in ended {
+                self.shared.end(job, terminal);
+            }
+        }
+        for job in std::mem::take(&mut self.running) {
+            let terminal = job.fail(deadline());
+            self.shared.end(job, terminal);
+        }
+        let waiting = std::mem::take(&mut self.shared.lock().waiting);
+        for job in waiting {
+            self.shared.forget(&job.id);
+            job.fail_unstarted(deadline());
         }
     }
-    for job in running {
-        let terminal = job.fail(deadline());
-        shared.end(job, terminal);
+
+    /// Gives a request its slot.
+    fn begin(&mut self, job: Job) {
+        let rope = &self.network.config().rope;
+        let Some(claim) = self.slots.claim(&job.prompt, job.owner, rope) else {
+            // There are as many slots as requests that run.
+            self.shared.forget(&job.id);
+            return job.end_unstarted();
+        };
+        let mut held = claim.held;
+        if let Some(from) = claim.from
+            && let Err(error) = self.network.copy(from, claim.slot, held)
+        {
+            tracing::warn!(%error, "keys and values could not be copied");
+            self.slots.forget(claim.slot);
+            held = 0;
+        }
+        let running = Running::begin(job, &self.shared.model, claim.slot, held);
+        self.running.push(running);
     }
-    let waiting = std::mem::take(&mut shared.lock().waiting);
-    for job in waiting {
-        shared.forget(&job.id);
-        job.fail_unstarted(deadline());
+
+    /// Takes out what nobody waits for.
+    fn abandoned(&mut self) -> Vec<Ended> {
+        let gone = self.running.extract_if(.., |job| job.is_abandoned());
+        let fail = |job: Running| {
+            let terminal = job.fail(cancelled());
+            (job, terminal)
+        };
+        gone.map(fail).collect()
+    }
+
+    /// Computes one token of each answer and some of the prompts; takes out what ended.
+    fn step(&mut self) -> Vec<Ended> {
+        let rope = self.network.config().rope.clone();
+        for job in &mut self.running {
+            job.sequence.prepare(&rope);
+        }
+        let pending: Vec<usize> = self
+            .running
+            .iter()
+            .map(|job| job.sequence.pending())
+            .collect();
+        let counts = shares(&pending, self.pace.prompt_tokens());
+        let spans: Vec<Span<'_>> = self
+            .running
+            .iter()
+            .zip(&counts)
+            .filter(|&(_, &count)| count > 0)
+            .map(|(job, &count)| job.sequence.span(count))
+            .collect();
+        if spans.is_empty() {
+            return Vec::new();
+        }
+        let began = Instant::now();
+        let vocab = self.network.config().vocab;
+        let logits = match self.network.forward(&spans) {
+            Ok(logits) => logits,
+            Err(error) => return self.failed(&error),
+        };
+        let prompt_tokens = counts.iter().filter(|&&count| count > 1).sum();
+        self.pace.took(prompt_tokens, began.elapsed());
+
+        let memory = self.shared.memory();
+        let mut rows = logits.chunks_exact(vocab);
+        let mut ended = Vec::new();
+        for (mut job, count) in std::mem::take(&mut self.running).into_iter().zip(counts) {
+            job.sequence.advance(count);
+            self.slots.computed(&job.sequence, &rope);
+            let whole = job.sequence.pending() == 0;
+            let row = if whole { rows.next() } else { None };
+            match row.and_then(|row| job.choose(row, self.text, &memory)) {
+                None => self.running.push(job),
+                Some(terminal) => ended.push((job, terminal)),
+            }
+        }
+        ended
+    }
+
+    /// A step that could not be computed ends all that was in it.
+    fn failed(&mut self, error: &candle_core::Error) -> Vec<Ended> {
+        let failure = computing_failed(error);
+        let fail = |job: Running| {
+            self.slots.forget(job.sequence.slot);
+            let terminal = job.fail(failure.clone());
+            (job, terminal)
+        };
+        std::mem::take(&mut self.running)
+            .into_iter()
+            .map(fail)
+            .collect()
+    }
+
+    fn show(&self) {
+        let shared = self.shared;
+        shared
+            .busy
+            .store(self.running.len() as u32, Ordering::Relaxed);
+        let tokens = self.slots.tokens() as u64;
+        shared.kv_tokens.store(tokens, Ordering::Relaxed);
     }
 }
 
-/// Moves each request one step; takes out those that ended, with their terminal events.
-fn step_all(
-    running: &mut Vec<Running>,
-    decoder: &Decoder,
-    text: &Text,
-    shared: &Shared,
-) -> Vec<(Running, StreamEvent)> {
-    let mut ended = Vec::new();
-    for mut job in std::mem::take(running) {
-        match job.step(decoder, text, &shared.memory()) {
-            None => running.push(job),
-            Some(terminal) => ended.push((job, terminal)),
-        }
+/// Tokens of each sequence for one step: one where one is left, and of the others as many as share `most` fairly, those with the
+/// fewest first.
+fn shares(pending: &[usize], mut most: usize) -> Vec<usize> {
+    /// Rows that the kernels take at a time: fewer cost as much.
+    const LEAST: usize = 8;
+    let mut counts: Vec<usize> = pending.iter().map(|&left| left.min(1)).collect();
+    let mut prompts: Vec<usize> = (0..pending.len()).filter(|&n| pending[n] > 1).collect();
+    prompts.sort_by_key(|&n| pending[n]);
+    let mut left = prompts.len();
+    for n in prompts {
+        counts[n] = pending[n].min((most / left).max(LEAST)).min(most);
+        most -= counts[n];
+        left -= 1;
     }
-    ended
-}
-
-fn begin(shared: &Shared, decoder: &Decoder, job: Job) -> Option<Running> {
-    let id = job.id.clone();
-    let begun = Running::begin(job, &shared.model, decoder);
-    if begun.is_none() {
-        shared.forget(&id);
-    }
-    begun
+    counts
 }
 
 fn deadline() -> Failure {
@@ -122,17 +249,24 @@ impl Shared {
         }
     }
 
+    fn step_begins(&self) {
+        self.clock.step_began.store(self.now(), Ordering::Relaxed);
+    }
+
+    fn step_ended(&self, usual: std::time::Duration) {
+        self.clock.step_began.store(0, Ordering::Relaxed);
+        let usual = usual.as_millis() as u64;
+        self.clock.step.store(usual, Ordering::Relaxed);
+    }
+
     /// Frees what a request holds, then sends its terminal event.
     fn end(&self, job: Running, terminal: StreamEvent) {
+        let mut mean = self.clock.request.load(Ordering::Relaxed) as f64;
+        follow(&mut mean, job.time().as_millis() as f64);
+        self.clock.request.store(mean as u64, Ordering::Relaxed);
         let (id, events) = job.into_end();
         self.forget(&id);
         let _ = events.send(terminal.into());
-    }
-
-    fn show(&self, running: &[Running]) {
-        self.busy.store(running.len() as u32, Ordering::Relaxed);
-        let kv = running.iter().map(Running::kv_bytes).sum();
-        self.kv.store(kv, Ordering::Relaxed);
     }
 
     fn forget(&self, id: &str) {

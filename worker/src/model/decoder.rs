@@ -1,372 +1,229 @@
-//! The decoder: token ids in, logits out.
+//! The decoder: tokens in, logits out.
 //!
 //! Pre-norm transformer of the families of Llama: RMSNorm, grouped-query attention with rotary positions, SwiGLU. Touvron
 //! et al., "LLaMA", section 2.2; Ainslie et al., "GQA"; Jiang et al., "Mistral 7B", section 2 for the window. The families
-//! differ in what [`Config`] says. All weights are matrices (out, in), as in the checkpoints.
+//! differ in what [`Config`] says.
 
-use candle_core::{D, Device, Result, Tensor};
-use candle_nn::ops::{rms_norm, softmax_last_dim};
+use candle_core::{Result, bail};
 
 use super::checkpoint::Checkpoint;
-use super::config::{Config, Family};
+use super::config::Config;
 use super::error::ModelError;
-use super::sequence::{KeyValues, Sequence};
+use super::network::{Memory, Network, Span, Wanted};
+use super::ops::{Ops, Turns};
+use super::weights::{Make, MatrixAt, VectorAt, Weights};
 
-/// The weights of a model on their device. It keeps nothing of any request: see [`Sequence`].
-pub struct Decoder {
+/// A model, computed with one set of operations.
+pub struct Decoder<O: Ops> {
     config: Config,
     context: usize,
-    device: Device,
-    embedding: Tensor,
-    layers: Vec<Layer>,
-    norm: Tensor,
-    /// (vocab, hidden)
-    output: Linear,
-    bytes: u64,
+    slots: usize,
+    ops: O,
+    weights: Weights<O::Matrix, O::Vector>,
+    rows: Rows<O::Rows>,
 }
 
-struct Layer {
-    attention_norm: Tensor,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    attention_output: Linear,
-    mlp_norm: Tensor,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
-    window: Option<usize>,
+/// What a step computes in.
+#[derive(Default)]
+struct Rows<R> {
+    /// The residual stream, (rows, hidden).
+    x: R,
+    normed: R,
+    query: R,
+    key: R,
+    value: R,
+    /// What attention gathered, (rows, heads * head dim).
+    mixed: R,
+    gate: R,
+    up: R,
+    /// What a layer adds, (rows, hidden).
+    sum: R,
+    logits: R,
 }
 
-/// `y = x · weightᵀ + bias`
-struct Linear {
-    /// (out, in)
-    weight: Tensor,
-    /// (out)
-    bias: Option<Tensor>,
-}
-
-/// Reads weights one after another and counts them.
-struct Reader<'a> {
-    checkpoint: Checkpoint,
-    device: &'a Device,
+/// Reads weights one after another and tells how far it is.
+struct Loader<'a, O> {
+    ops: &'a mut O,
+    checkpoint: &'a Checkpoint,
     progress: &'a dyn Fn(u8),
-    bytes: u64,
+    parts: usize,
+    done: usize,
 }
 
-type Loaded<T> = std::result::Result<T, ModelError>;
+impl<O: Ops> Make<MatrixAt, VectorAt> for Loader<'_, O> {
+    type Matrix = O::Matrix;
+    type Vector = O::Vector;
+    type Error = ModelError;
 
-impl Reader<'_> {
-    fn tensor(&mut self, name: &str, shape: &[usize]) -> Loaded<Tensor> {
-        let tensor = self.checkpoint.tensor(name, shape, self.device)?;
-        self.bytes += (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64;
-        (self.progress)(self.checkpoint.percent());
-        Ok(tensor)
+    fn matrix(&mut self, at: MatrixAt) -> std::result::Result<O::Matrix, ModelError> {
+        let matrix = self.ops.matrix(self.checkpoint, &at)?;
+        let (rows, columns) = at.size();
+        self.done += rows * columns;
+        (self.progress)((self.done * 100 / self.parts.max(1)).min(100) as u8);
+        Ok(matrix)
     }
 
-    fn norm(&mut self, name: &str, width: usize) -> Loaded<Tensor> {
-        self.tensor(&format!("{name}.weight"), &[width])
-    }
-
-    fn linear(&mut self, name: &str, out: usize, width: usize, bias: bool) -> Loaded<Linear> {
-        let weight = self.tensor(&format!("{name}.weight"), &[out, width])?;
-        let bias = bias
-            .then(|| self.tensor(&format!("{name}.bias"), &[out]))
-            .transpose()?;
-        Ok(Linear { weight, bias })
-    }
-
-    /// One stored matrix that is several, one below the other.
-    fn fused<const N: usize>(
-        &mut self,
-        name: &str,
-        outs: [usize; N],
-        width: usize,
-    ) -> Loaded<[Linear; N]> {
-        let whole = self.tensor(&format!("{name}.weight"), &[outs.iter().sum(), width])?;
-        let mut parts = Vec::with_capacity(N);
-        let mut first = 0;
-        for out in outs {
-            let weight = whole.narrow(0, first, out)?;
-            parts.push(Linear { weight, bias: None });
-            first += out;
-        }
-        parts
-            .try_into()
-            .map_err(|_| candle_core::Error::Msg("a part is missing".into()).into())
-    }
-
-    fn layer(&mut self, config: &Config, n: usize) -> Loaded<Layer> {
-        let &Config {
-            hidden,
-            intermediate,
-            qkv_bias,
-            output_bias,
-            mlp_bias,
-            ..
-        } = config;
-        let (queries, keys) = (
-            config.heads * config.head_dim,
-            config.kv_heads * config.head_dim,
-        );
-        let name = |part: &str| format!("model.layers.{n}.{part}");
-        let attention_norm = self.norm(&name("input_layernorm"), hidden)?;
-        let [query, key, value] = if config.family == Family::Phi3 {
-            self.fused(&name("self_attn.qkv_proj"), [queries, keys, keys], hidden)?
-        } else {
-            [
-                self.linear(&name("self_attn.q_proj"), queries, hidden, qkv_bias)?,
-                self.linear(&name("self_attn.k_proj"), keys, hidden, qkv_bias)?,
-                self.linear(&name("self_attn.v_proj"), keys, hidden, qkv_bias)?,
-            ]
-        };
-        let attention_output =
-            self.linear(&name("self_attn.o_proj"), hidden, queries, output_bias)?;
-        let mlp_norm = self.norm(&name("post_attention_layernorm"), hidden)?;
-        let [gate, up] = if config.family == Family::Phi3 {
-            self.fused(&name("mlp.gate_up_proj"), [intermediate; 2], hidden)?
-        } else {
-            [
-                self.linear(&name("mlp.gate_proj"), intermediate, hidden, mlp_bias)?,
-                self.linear(&name("mlp.up_proj"), intermediate, hidden, mlp_bias)?,
-            ]
-        };
-        let down = self.linear(&name("mlp.down_proj"), hidden, intermediate, mlp_bias)?;
-        let window = config.windows.get(n).copied().flatten();
-        Ok(Layer {
-            attention_norm,
-            query,
-            key,
-            value,
-            attention_output,
-            mlp_norm,
-            gate,
-            up,
-            down,
-            window,
-        })
+    fn vector(&mut self, at: VectorAt) -> std::result::Result<O::Vector, ModelError> {
+        let values = self.checkpoint.vector(&at.name, at.length)?;
+        Ok(self.ops.vector(values)?)
     }
 }
 
-impl Linear {
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = x.matmul(&self.weight.transpose(D::Minus2, D::Minus1)?)?;
-        match &self.bias {
-            Some(bias) => y.broadcast_add(bias),
-            None => Ok(y),
-        }
-    }
-}
-
-impl Decoder {
-    /// Reads the weights. `context` is the most tokens that a sequence may hold; `progress` hears 0–100.
+impl<O: Ops> Decoder<O> {
+    /// Loads the weights. `ops` has room for `slots` sequences of `context` tokens.
     pub fn load(
         config: Config,
         context: usize,
-        checkpoint: Checkpoint,
-        device: &Device,
+        slots: usize,
+        mut ops: O,
+        checkpoint: &Checkpoint,
         progress: &dyn Fn(u8),
-    ) -> Loaded<Self> {
-        let mut reader = Reader {
+    ) -> std::result::Result<Self, ModelError> {
+        let places = Weights::places(&config);
+        let numbers = |at: &MatrixAt| at.size().0 * at.size().1;
+        let weights = places.make(&mut Loader {
+            ops: &mut ops,
             checkpoint,
-            device,
             progress,
-            bytes: 0,
-        };
-        let embedding =
-            reader.tensor("model.embed_tokens.weight", &[config.vocab, config.hidden])?;
-        let mut layers = Vec::with_capacity(config.layers.min(1024));
-        for n in 0..config.layers {
-            layers.push(reader.layer(&config, n)?);
-        }
-        let norm = reader.norm("model.norm", config.hidden)?;
-        let output = if config.tied {
-            Linear {
-                weight: embedding.clone(),
-                bias: None,
-            }
-        } else {
-            reader.linear("lm_head", config.vocab, config.hidden, false)?
-        };
+            parts: Weights::places(&config).matrices().map(numbers).sum(),
+            done: 0,
+        })?;
         Ok(Self {
-            device: device.clone(),
             config,
             context,
-            embedding,
-            layers,
-            norm,
-            output,
-            bytes: reader.bytes,
+            slots,
+            ops,
+            weights,
+            rows: Rows::default(),
         })
     }
 
-    /// Most tokens that a sequence may hold.
-    pub fn context(&self) -> usize {
+    fn check(&self, spans: &[Span<'_>]) -> Result<()> {
+        for (n, span) in spans.iter().enumerate() {
+            let end = span.position + span.tokens.len();
+            if span.tokens.is_empty() || end > self.context || span.length < end {
+                bail!(
+                    "tokens {}..{end} of {} are no part of a context of {}",
+                    span.position,
+                    span.length,
+                    self.context
+                );
+            }
+            let taken = spans[..n].iter().any(|other| other.slot == span.slot);
+            if span.slot >= self.slots || taken {
+                bail!("the slot {} is not free", span.slot);
+            }
+            let vocab = self.config.vocab;
+            if let Some(token) = span.tokens.iter().find(|&&token| token as usize >= vocab) {
+                bail!("the token {token} is not one of {vocab}");
+            }
+        }
+        Ok(())
+    }
+
+    fn turns(&self, spans: &[Span<'_>]) -> Turns {
+        let rope = &self.config.rope;
+        let mut turns = Turns {
+            half: rope.turned / 2,
+            cos: Vec::new(),
+            sin: Vec::new(),
+        };
+        for span in spans {
+            let (cos, sin) = rope.angles(span.position, span.tokens.len(), span.length);
+            turns.cos.extend(cos);
+            turns.sin.extend(sin);
+        }
+        turns
+    }
+}
+
+/// The rows of a step whose logits are wanted.
+fn wanted(spans: &[Span<'_>]) -> Vec<usize> {
+    let mut rows = Vec::new();
+    let mut first = 0;
+    for span in spans {
+        let end = first + span.tokens.len();
+        match span.wanted {
+            Wanted::None => {}
+            Wanted::Last => rows.push(end - 1),
+            Wanted::All => rows.extend(first..end),
+        }
+        first = end;
+    }
+    rows
+}
+
+impl<O: Ops> Network for Decoder<O> {
+    fn forward(&mut self, spans: &[Span<'_>]) -> Result<&[f32]> {
+        self.check(spans)?;
+        let tokens: Vec<u32> = spans.iter().flat_map(|span| span.tokens).copied().collect();
+        let turns = self.turns(spans);
+        let eps = self.config.norm_eps as f32;
+        let Self {
+            ops,
+            weights,
+            rows: r,
+            config,
+            ..
+        } = self;
+        ops.begin(spans, turns)?;
+        ops.embed(&weights.embedding, &tokens, &mut r.x)?;
+        for (n, (layer, window)) in weights.layers.iter().zip(&config.windows).enumerate() {
+            ops.norm(&r.x, &layer.attention_norm, eps, &mut r.normed)?;
+            let products = [
+                (&layer.query, &mut r.query),
+                (&layer.key, &mut r.key),
+                (&layer.value, &mut r.value),
+            ];
+            let products = products.map(|(linear, y)| (&linear.weight, linear.bias.as_ref(), y));
+            ops.linear(&r.normed, products)?;
+            ops.rope(&mut r.query)?;
+            ops.rope(&mut r.key)?;
+            ops.attention(n, *window, &r.query, &r.key, &r.value, &mut r.mixed)?;
+            let output = &layer.attention_output;
+            ops.linear(
+                &r.mixed,
+                [(&output.weight, output.bias.as_ref(), &mut r.sum)],
+            )?;
+            ops.add(&mut r.x, &r.sum)?;
+
+            ops.norm(&r.x, &layer.mlp_norm, eps, &mut r.normed)?;
+            let products = [(&layer.gate, &mut r.gate), (&layer.up, &mut r.up)];
+            let products = products.map(|(linear, y)| (&linear.weight, linear.bias.as_ref(), y));
+            ops.linear(&r.normed, products)?;
+            ops.gate(&mut r.gate, &r.up)?;
+            let down = &layer.down;
+            ops.linear(&r.gate, [(&down.weight, down.bias.as_ref(), &mut r.sum)])?;
+            ops.add(&mut r.x, &r.sum)?;
+        }
+        let wanted = wanted(spans);
+        if wanted.is_empty() {
+            return Ok(&[]);
+        }
+        ops.select(&r.x, &wanted, &mut r.sum)?;
+        ops.norm(&r.sum, &weights.norm, eps, &mut r.normed)?;
+        let output = weights.output.as_ref().unwrap_or(&weights.embedding);
+        ops.linear(&r.normed, [(output, None, &mut r.logits)])?;
+        ops.host(&r.logits)
+    }
+
+    fn copy(&mut self, from: usize, to: usize, positions: usize) -> Result<()> {
+        self.ops.copy(from, to, positions)
+    }
+
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn context(&self) -> usize {
         self.context
     }
 
-    /// Bytes of the weights as kept.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+    fn slots(&self) -> usize {
+        self.slots
     }
 
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
-    /// A fresh sequence of a prompt of `prompt` tokens, for at most `limit` tokens, which the context bounds.
-    pub fn sequence(&self, prompt: usize, limit: usize) -> Result<Sequence> {
-        Sequence::new(&self.config, prompt, limit.min(self.context), &self.device)
-    }
-
-    /// Appends tokens to a sequence; returns the last layer's output for each, (tokens, hidden).
-    pub fn forward(&self, tokens: &[u32], sequence: &mut Sequence) -> Result<Tensor> {
-        let length = |position: usize| sequence.prompt().max(position);
-        let (from, to) = (sequence.position(), sequence.position() + tokens.len());
-        if from > 0 && self.config.rope.starts_again(length(from), length(to)) {
-            let mut all = sequence.restart();
-            all.extend_from_slice(tokens);
-            return self.forward(&all, sequence)?.narrow(0, from, tokens.len());
-        }
-        let position = sequence.position();
-        sequence.reserve(tokens.len())?;
-        let mut x = self
-            .embedding
-            .index_select(&Tensor::new(tokens, &self.device)?, 0)?;
-        let turns = self.turns(sequence, tokens.len())?;
-        // Layers share what hides tokens, by their window.
-        let mut masks: Vec<(Option<usize>, Option<Tensor>)> = Vec::new();
-        for (layer, kv) in self.layers.iter().zip(&mut sequence.layers) {
-            let known = masks.iter().position(|(window, _)| *window == layer.window);
-            let at = known.unwrap_or(masks.len());
-            if known.is_none() {
-                masks.push((
-                    layer.window,
-                    self.mask(tokens.len(), position, layer.window)?,
-                ));
-            }
-            x = (&x + self.attention(layer, &x, kv, position, &turns, masks[at].1.as_ref())?)?;
-            x = (&x + self.mlp(layer, &x)?)?;
-        }
-        sequence.append(tokens);
-        Ok(x)
-    }
-
-    /// Cosines and sines of the next tokens of a sequence, each (tokens, turned / 2).
-    fn turns(&self, sequence: &Sequence, tokens: usize) -> Result<(Tensor, Tensor)> {
-        let first = sequence.position();
-        let length = sequence.prompt().max(first + tokens);
-        let (cos, sin) = self.config.rope.angles(first, tokens, length);
-        let shape = (tokens, self.config.rope.turned / 2);
-        Ok((
-            Tensor::from_vec(cos, shape, &self.device)?,
-            Tensor::from_vec(sin, shape, &self.device)?,
-        ))
-    }
-
-    /// Turns heads (heads, tokens, `head_dim`) by their positions.
-    fn turned(&self, heads: &Tensor, (cos, sin): &(Tensor, Tensor)) -> Result<Tensor> {
-        let (turned, head_dim) = (self.config.rope.turned, self.config.head_dim);
-        let turn =
-            |part: &Tensor| candle_nn::rotary_emb::rope(&part.unsqueeze(0)?, cos, sin)?.squeeze(0);
-        if turned == head_dim {
-            return turn(heads);
-        }
-        let front = turn(&heads.narrow(2, 0, turned)?.contiguous()?)?;
-        Tensor::cat(&[front, heads.narrow(2, turned, head_dim - turned)?], 2)?.contiguous()
-    }
-
-    /// What comes next after each row of `hidden` (tokens, hidden): logits (tokens, vocab).
-    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        self.output.forward(&self.normed(hidden, &self.norm)?)
-    }
-
-    /// What comes next after the last row of `hidden`: one logit for each token of the vocabulary.
-    pub fn last_logits(&self, hidden: &Tensor) -> Result<Vec<f32>> {
-        let last = hidden.narrow(0, hidden.dim(0)? - 1, 1)?;
-        self.logits(&last)?.squeeze(0)?.to_vec1()
-    }
-
-    fn attention(
-        &self,
-        layer: &Layer,
-        x: &Tensor,
-        kv: &mut KeyValues,
-        position: usize,
-        turns: &(Tensor, Tensor),
-        mask: Option<&Tensor>,
-    ) -> Result<Tensor> {
-        let Config {
-            heads,
-            kv_heads,
-            head_dim,
-            ..
-        } = self.config;
-        let tokens = x.dim(0)?;
-        let x = self.normed(x, &layer.attention_norm)?;
-        // (tokens, heads * head_dim) → (heads, tokens, head_dim)
-        let split = |x: Tensor, heads| {
-            x.reshape((tokens, heads, head_dim))?
-                .transpose(0, 1)?
-                .contiguous()
-        };
-        let query = self.turned(&split(layer.query.forward(&x)?, heads)?, turns)?;
-        let key = self.turned(&split(layer.key.forward(&x)?, kv_heads)?, turns)?;
-        let value = split(layer.value.forward(&x)?, kv_heads)?;
-        let (keys, values) = kv.append(&key, &value, position)?;
-
-        // The queries that share a head of keys lie side by side, so they count as more rows of one product and the keys
-        // are never copied.
-        let rows = heads / kv_heads * tokens;
-        let query = (query * (head_dim as f64).powf(-0.5))?.reshape((kv_heads, rows, head_dim))?;
-        let scores = query.matmul(&keys.transpose(1, 2)?)?;
-        let scores = match mask {
-            Some(mask) => {
-                let by_head = scores.reshape((heads, tokens, position + tokens))?;
-                by_head.broadcast_add(mask)?.reshape(scores.shape())?
-            }
-            None => scores,
-        };
-        let mixed = softmax_last_dim(&scores)?.matmul(&values)?;
-        let mixed = mixed.reshape((heads, tokens, head_dim))?.transpose(0, 1)?;
-        layer
-            .attention_output
-            .forward(&mixed.reshape((tokens, heads * head_dim))?)
-    }
-
-    fn mlp(&self, layer: &Layer, x: &Tensor) -> Result<Tensor> {
-        let x = self.normed(x, &layer.mlp_norm)?;
-        let gated = (layer.gate.forward(&x)?.silu()? * layer.up.forward(&x)?)?;
-        layer.down.forward(&gated)
-    }
-
-    fn normed(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-        rms_norm(&x.contiguous()?, weight, self.config.norm_eps as f32)
-    }
-
-    /// Hides later tokens, and those before the window: (tokens, position + tokens) of 0 and -∞; none when nothing is hidden.
-    fn mask(
-        &self,
-        tokens: usize,
-        position: usize,
-        window: Option<usize>,
-    ) -> Result<Option<Tensor>> {
-        let total = position + tokens;
-        let window = window.unwrap_or(total);
-        if tokens == 1 && total <= window {
-            return Ok(None);
-        }
-        let row = |token: usize| {
-            let own = position + token;
-            (0..total).map(move |at| {
-                if at <= own && own - at < window {
-                    0.0
-                } else {
-                    f32::NEG_INFINITY
-                }
-            })
-        };
-        let mask: Vec<f32> = (0..tokens).flat_map(row).collect();
-        Tensor::from_vec(mask, (tokens, total), &self.device).map(Some)
+    fn memory(&self) -> Memory {
+        self.ops.memory()
     }
 }

@@ -4,6 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use pool_core::device::Device;
+use pool_core::units::bytes;
+
+use super::memory::Need;
 
 use crate::{cpu, gguf};
 
@@ -28,6 +31,17 @@ pub enum ModelError {
     Context { asked: usize, most: usize },
     #[error("the device {device} is not there: {reason}")]
     Device { device: Device, reason: String },
+    #[error(
+        "the model does not fit: it needs {} ({} of weights, {} for {} x {} tokens), {} are free",
+        bytes(need.total()), bytes(need.weights), bytes(need.kv), need.slots, need.context, bytes(*free)
+    )]
+    DoesNotFit { need: Need, free: u64 },
+    #[error("weights are quantised while loading on the CPU only, not on {0}")]
+    Quantize(Device),
+    #[error("the system refused memory")]
+    NoMemory(#[source] io::Error),
+    #[error("the system refused a thread")]
+    NoThreads(#[source] io::Error),
     #[error("the model cannot be put on its device")]
     Compute(#[from] candle_core::Error),
     #[error(transparent)]
@@ -82,6 +96,17 @@ impl ModelError {
                         .to_owned()
                 }
             },
+            Self::DoesNotFit { need, free } => match need.context_that_fits(*free) {
+                Some(context) => format!(
+                    "give --context {context} or less, or fewer than {} --slots, or --quantize",
+                    need.slots
+                ),
+                None => "give --quantize, or choose a smaller model or a larger machine".to_owned(),
+            },
+            Self::Quantize(_) => "leave out --quantize, or give --device cpu".to_owned(),
+            Self::NoMemory(_) | Self::NoThreads(_) => {
+                "check the limits of this user (`ulimit -a`)".to_owned()
+            }
             Self::Compute(_) => "check that the device has enough free memory".to_owned(),
         }
     }

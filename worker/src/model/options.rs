@@ -2,39 +2,27 @@
 
 use std::path::PathBuf;
 
-use pool_core::DEFAULT_SLOTS;
+use candle_core::DType;
 use pool_core::device::Device;
 use pool_core::launch::WorkerLaunch;
 use pool_core::weights::{Dtype, Quantization};
 
-/// Which model, where, and how it is kept.
+use super::error::ModelError;
+use super::weights::MatrixAt;
+use crate::cpu::{Kind, Source};
+
+/// Where a model comes from, and how it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// The folder with the model's files.
+    /// The folder of its files.
     pub dir: PathBuf,
     pub device: Device,
-    /// Most tokens of prompt and answer together; the model's own limit when absent.
+    /// Most tokens of a sequence; what the model was made for when none.
     pub context: Option<u32>,
-    /// Requests served at the same time.
+    /// Sequences that have their keys and values here at the same time.
     pub slots: u32,
-    /// How weights that are not quantised are kept.
     pub dtype: Dtype,
-    /// What matrices are quantised to while they are loaded.
     pub quantize: Option<Quantization>,
-}
-
-impl Options {
-    /// A folder on a device, all else as where nobody says anything.
-    pub fn new(dir: impl Into<PathBuf>, device: Device) -> Self {
-        Self {
-            dir: dir.into(),
-            device,
-            context: None,
-            slots: DEFAULT_SLOTS,
-            dtype: Dtype::Auto,
-            quantize: None,
-        }
-    }
 }
 
 impl From<&WorkerLaunch> for Options {
@@ -46,6 +34,40 @@ impl From<&WorkerLaunch> for Options {
             slots: launch.slots,
             dtype: launch.dtype,
             quantize: launch.quantize,
+        }
+    }
+}
+
+/// How weights are kept: as their file has them, or as another kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep {
+    pub dtype: Dtype,
+    pub quantize: Option<Quantization>,
+}
+
+impl Keep {
+    /// How candle keeps and computes a model on this device, whose file holds its embedding as `source`.
+    pub(super) fn tensors(self, source: Source, device: Device) -> Result<DType, ModelError> {
+        if self.quantize.is_some() {
+            return Err(ModelError::Quantize(device));
+        }
+        Ok(match (self.dtype, source) {
+            (Dtype::F32, _) | (Dtype::Auto, Source::F32) => DType::F32,
+            (Dtype::F16, _) | (Dtype::Auto, Source::F16) => DType::F16,
+            (Dtype::Bf16 | Dtype::Auto, _) => DType::BF16,
+        })
+    }
+
+    /// The kind of a matrix that its file holds as `source`.
+    pub(super) fn kind(self, source: Source, at: &MatrixAt) -> Kind {
+        match (self.quantize, self.dtype) {
+            // What turns tokens into rows and back stays at 8 bits, as in files of 4 bits elsewhere.
+            (Some(Quantization::Q4), _) if !at.is_vocabulary => Kind::Q4,
+            (Some(_), _) => Kind::Q8,
+            (None, Dtype::Auto) => source.kept(),
+            (None, Dtype::F32) => Kind::F32,
+            (None, Dtype::Bf16) => Kind::Bf16,
+            (None, Dtype::F16) => Kind::F16,
         }
     }
 }

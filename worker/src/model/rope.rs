@@ -163,6 +163,15 @@ impl Rope {
         }
     }
 
+    /// Whether positions turn the same in sequences of these lengths.
+    pub fn same(&self, a: usize, b: usize) -> bool {
+        match &self.kind {
+            Kind::Fixed(_) | Kind::Scaled { .. } => true,
+            Kind::Long { original, .. } => (a > *original) == (b > *original),
+            Kind::Dynamic { context, .. } => a.max(*context) == b.max(*context),
+        }
+    }
+
     /// How far each pair turns a position, (turned / 2), for a sequence of this length.
     pub fn frequencies(&self, length: usize) -> Vec<f32> {
         match &self.kind {

@@ -14,8 +14,6 @@ use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
-
 use super::error::ModelError;
 use crate::cpu::Source;
 use crate::gguf;
@@ -27,7 +25,6 @@ use safetensors::Safetensors;
 pub struct Checkpoint {
     weights: Weights,
     bytes: u64,
-    bytes_read: u64,
 }
 
 enum Weights {
@@ -44,7 +41,6 @@ impl Checkpoint {
             return Ok(Self {
                 bytes: weights.bytes(),
                 weights: Weights::Safetensors(weights),
-                bytes_read: 0,
             });
         }
         let path = gguf_file(dir)?.ok_or_else(|| ModelError::Missing {
@@ -60,7 +56,6 @@ impl Checkpoint {
         Ok(Self {
             bytes: all.map(|weight| weight.tensor.bytes() as u64).sum(),
             weights: Weights::Gguf(weights),
-            bytes_read: 0,
         })
     }
 
@@ -124,25 +119,6 @@ impl Checkpoint {
     /// Bytes of all tensors.
     pub fn bytes(&self) -> u64 {
         self.bytes
-    }
-
-    /// Reads one tensor as f32 onto the device. `shape` is what the decoder needs it to be.
-    pub fn tensor(
-        &mut self,
-        name: &str,
-        shape: &[usize],
-        device: &Device,
-    ) -> Result<Tensor, ModelError> {
-        let source = self.source(name, shape)?;
-        let values = self.values(name, shape)?;
-        self.bytes_read += source.row_bytes(values.len())? as u64;
-        let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?;
-        Ok(tensor.to_dtype(DType::F32)?.to_device(device)?)
-    }
-
-    /// How much was read, 0–100.
-    pub fn percent(&self) -> u8 {
-        (self.bytes_read * 100 / self.bytes.max(1)).min(100) as u8
     }
 }
 
