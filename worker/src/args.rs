@@ -52,8 +52,11 @@ struct Args {
     #[arg(long, value_name = "KIND", default_value_t)]
     dtype: Dtype,
 
-    /// Quantise the matrices while loading: q8_0 or q4 [default: keep them as in the file]
-    #[arg(long, value_name = "KIND")]
+    #[arg(
+        long,
+        value_name = "KIND",
+        help = "Quantise the matrices while loading: q8_0 or q4 [default: keep them as in the file]"
+    )]
     quantize: Option<Quantization>,
 }
 

@@ -175,8 +175,13 @@ impl Binary {
     }
 
     pub fn serve(model_dir: &Path) -> (Self, Client) {
+        Self::serve_with(model_dir, &[])
+    }
+
+    pub fn serve_with(model_dir: &Path, args: &[&str]) -> (Self, Client) {
         let model_dir = model_dir.to_str().unwrap();
-        let mut binary = Self::spawn(&["--model-dir", model_dir, "--listen", "127.0.0.1:0"]);
+        let all = [&["--model-dir", model_dir, "--listen", "127.0.0.1:0"], args].concat();
+        let mut binary = Self::spawn(&all);
         let line = binary.line_with("address=");
         let (_, address) = line.split_once("address=").unwrap();
         let client = Client::new(address.split_whitespace().next().unwrap());
