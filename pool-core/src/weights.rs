@@ -73,7 +73,7 @@ words! {
 
 words! {
     /// What the matrices of a model are quantised to while they are loaded.
-    Quantization: "what weights are quantised to while they are loaded" {
+    Quantization: "a kind that weights are quantised to" {
         /// 8 bits a weight, a scale for each 32.
         Q8_0 = "q8_0",
         /// 4 bits a weight, a scale for each 32.

@@ -131,5 +131,7 @@ pub fn launch_of(home: &Home, record: &WorkerRecord) -> WorkerLaunch {
         listen: record.listen,
         slots: spec.slots,
         context: spec.context,
+        dtype: spec.dtype,
+        quantize: spec.quantize,
     }
 }
