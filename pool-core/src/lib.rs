@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`name`], [`device`], [`address`], [`digest`], [`path`] | names that cannot be wrong |
 //! | [`source`], [`model`] | where a model comes from, what it is made of, the catalog of a pool |
+//! | [`folder`] | whether a model's folder can be whole |
 //! | [`worker`] | what a worker should be ([`worker::WorkerSpec`]) and what one is ([`worker::WorkerRecord`]) |
 //! | [`launch`] | the command line of `llm-worker-rbee`, written by the hive and read by the worker |
 //! | [`observation`] | what a pool says of itself |
@@ -22,6 +23,7 @@ use std::ops::RangeInclusive;
 pub mod address;
 pub mod device;
 pub mod digest;
+pub mod folder;
 pub mod launch;
 pub mod model;
 pub mod name;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use pool_core::device::Backend;
 use pool_core::digest::Hasher;
+use pool_core::folder as parts;
 use pool_core::model::{
     CatalogEntry, CatalogFile, Manifest, ModelFacts, ModelFile, NotAModel, Origin, needed_files,
 };
@@ -17,6 +18,9 @@ use super::catalog;
 use super::content::{self, Incoming};
 use crate::error::{Result, fail, io_error};
 use crate::home::Home;
+
+/// Bytes of the longest text that is read: the index of a model with many thousand tensors has one.
+const LONGEST_TEXT: u64 = 64 << 20;
 
 /// Registers the model in a folder and copies what a worker needs of it into the pool's store.
 pub fn import(
@@ -77,24 +81,58 @@ fn scan(folder: &Path) -> Result<Manifest> {
         let name = entry.map_err(|e| failed(folder, &e))?.file_name();
         paths.extend(name.to_str().and_then(|name| name.parse().ok()));
     }
+    let text = |name: &str| {
+        let path = folder.join(name);
+        text(&path).map_err(|e| failed(&path, &e))
+    };
+    let needed = needed_files(&paths).map_err(not_a_model)?;
+    let has = |name: &str| needed.iter().any(|path| path.as_str() == name);
+    if has(parts::INDEX) && !has(parts::SINGLE) {
+        parts::check_index(&text(parts::INDEX)?, &needed).map_err(not_a_model)?;
+    }
     let mut files = Vec::new();
-    for path in needed_files(&paths).map_err(not_a_model)? {
+    for path in needed {
         let full = folder.join(path.as_str());
         let mut hasher = Hasher::default();
         let mut size = 0;
-        let mut file = File::open(&full).map_err(|e| failed(&full, &e))?;
+        let mut first = Vec::with_capacity(parts::HEAD);
+        let mut file = open(&full).map_err(|e| failed(&full, &e))?;
         content::pour(&mut file, |bytes| {
+            let missing = parts::HEAD - first.len();
+            first.extend_from_slice(&bytes[..bytes.len().min(missing)]);
             hasher.update(bytes);
             size += bytes.len() as u64;
         })
         .map_err(|e| failed(&full, &e))?;
+        parts::check_file(&path, &first, size).map_err(not_a_model)?;
         let sha256 = hasher.finish();
         files.push(ModelFile { path, size, sha256 });
     }
-    let config = folder.join("config.json");
-    let text = std::fs::read_to_string(&config).map_err(|e| failed(&config, &e))?;
-    let facts = ModelFacts::from_config(&text).map_err(not_a_model)?;
+    let facts = ModelFacts::from_config(&text("config.json")?).map_err(not_a_model)?;
     Ok(Manifest::new(files, facts))
+}
+
+/// Opens a file that has an end: a pipe or a device may never give what is asked of it.
+fn open(path: &Path) -> io::Result<File> {
+    if path.metadata()?.is_file() {
+        return File::open(path);
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "it is not a regular file",
+    ))
+}
+
+fn text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    open(path)?
+        .take(LONGEST_TEXT + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > LONGEST_TEXT {
+        let reason = format!("it is longer than {LONGEST_TEXT} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+    }
+    Ok(text)
 }
 
 fn copy(home: &Home, folder: &Path, file: &ModelFile) -> Result<()> {
@@ -108,7 +146,7 @@ fn copy(home: &Home, folder: &Path, file: &ModelFile) -> Result<()> {
     let mut incoming = Incoming::begin(home, file.sha256, file.size)?.ok_or_else(busy)?;
     let path = folder.join(file.path.as_str());
     let failed = |e: io::Error| io_error("read", &path, &e);
-    let mut source = File::open(&path).map_err(failed)?;
+    let mut source = open(&path).map_err(failed)?;
     io::Seek::seek(&mut source, io::SeekFrom::Start(incoming.offset())).map_err(failed)?;
     // Never more than was announced, should the file have grown meanwhile.
     let mut rest = source.take(file.size - incoming.offset());
