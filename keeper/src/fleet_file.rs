@@ -10,7 +10,6 @@ use reconciler::fleet::Fleet;
 use reconciler::problem::Problem;
 
 use crate::failure::Failure;
-use crate::model_folder::manifest;
 
 /// Name of the file that is looked for.
 pub const NAME: &str = "fleet.yaml";
@@ -66,7 +65,7 @@ impl FleetFile {
         let mut contents = Contents::new();
         for (id, model) in &self.fleet.models {
             let content = match &model.source.value {
-                Source::Folder(folder) => match manifest(&self.folder(folder)) {
+                Source::Folder(folder) => match pool_core::folder::read(&self.folder(folder)) {
                     Ok(manifest) => Ok(manifest),
                     Err(why) => {
                         let hint =

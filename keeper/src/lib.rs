@@ -25,7 +25,6 @@ pub mod exit;
 pub mod failure;
 pub mod fleet_file;
 pub mod interrupt;
-pub mod model_folder;
 pub mod pools;
 pub mod progress;
 pub mod report;

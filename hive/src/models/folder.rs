@@ -1,26 +1,18 @@
 //! Models from a folder of this machine.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use pool_core::device::Backend;
-use pool_core::digest::Hasher;
-use pool_core::folder as parts;
-use pool_core::model::{
-    CatalogEntry, CatalogFile, Manifest, ModelFacts, ModelFile, NotAModel, Origin, needed_files,
-};
+use pool_core::folder::{self, FolderError};
+use pool_core::model::{CatalogEntry, CatalogFile, Manifest, ModelFile, Origin};
 use pool_core::name::ModelId;
-use pool_core::path::FilePath;
 use pool_core::rpc::{ErrorCode, HiveError};
 
 use super::catalog;
 use super::content::{self, Incoming};
 use crate::error::{Result, fail, io_error};
 use crate::home::Home;
-
-/// Bytes of the longest text that is read: the index of a model with many thousand tensors has one.
-const LONGEST_TEXT: u64 = 64 << 20;
 
 /// Registers the model in a folder and copies what a worker needs of it into the pool's store.
 pub fn import(
@@ -67,72 +59,15 @@ pub fn import(
     catalog::publish(home, id)
 }
 
-fn scan(folder: &Path) -> Result<Manifest> {
-    let not_a_model = |reason: NotAModel| {
-        fail(
+fn scan(dir: &Path) -> Result<Manifest> {
+    folder::read(dir).map_err(|error| match error {
+        FolderError::Io { path, source } => io_error("read", &path, &source),
+        FolderError::NotAModel { .. } => fail(
             ErrorCode::BadRequest,
-            format!("{} is not a model: {reason}", folder.display()),
+            error.to_string(),
             "a model is a folder in Hugging Face layout: config.json, tokenizer.json, *.safetensors",
-        )
-    };
-    let failed = |path: &Path, e: &io::Error| io_error("read", path, e);
-    let mut paths: Vec<FilePath> = Vec::new();
-    for entry in folder.read_dir().map_err(|e| failed(folder, &e))? {
-        let name = entry.map_err(|e| failed(folder, &e))?.file_name();
-        paths.extend(name.to_str().and_then(|name| name.parse().ok()));
-    }
-    let text = |name: &str| {
-        let path = folder.join(name);
-        text(&path).map_err(|e| failed(&path, &e))
-    };
-    let needed = needed_files(&paths).map_err(not_a_model)?;
-    let has = |name: &str| needed.iter().any(|path| path.as_str() == name);
-    if has(parts::INDEX) && !has(parts::SINGLE) {
-        parts::check_index(&text(parts::INDEX)?, &needed).map_err(not_a_model)?;
-    }
-    let mut files = Vec::new();
-    for path in needed {
-        let full = folder.join(path.as_str());
-        let mut hasher = Hasher::default();
-        let mut size = 0;
-        let mut first = Vec::with_capacity(parts::HEAD);
-        let mut file = open(&full).map_err(|e| failed(&full, &e))?;
-        content::pour(&mut file, |bytes| {
-            let missing = parts::HEAD - first.len();
-            first.extend_from_slice(&bytes[..bytes.len().min(missing)]);
-            hasher.update(bytes);
-            size += bytes.len() as u64;
-        })
-        .map_err(|e| failed(&full, &e))?;
-        parts::check_file(&path, &first, size).map_err(not_a_model)?;
-        let sha256 = hasher.finish();
-        files.push(ModelFile { path, size, sha256 });
-    }
-    let facts = ModelFacts::from_config(&text("config.json")?).map_err(not_a_model)?;
-    Ok(Manifest::new(files, facts))
-}
-
-/// Opens a file that has an end: a pipe or a device may never give what is asked of it.
-fn open(path: &Path) -> io::Result<File> {
-    if path.metadata()?.is_file() {
-        return File::open(path);
-    }
-    Err(io::Error::new(
-        io::ErrorKind::InvalidInput,
-        "it is not a regular file",
-    ))
-}
-
-fn text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    open(path)?
-        .take(LONGEST_TEXT + 1)
-        .read_to_string(&mut text)?;
-    if text.len() as u64 > LONGEST_TEXT {
-        let reason = format!("it is longer than {LONGEST_TEXT} bytes");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
-    }
-    Ok(text)
+        ),
+    })
 }
 
 fn copy(home: &Home, folder: &Path, file: &ModelFile) -> Result<()> {
@@ -146,7 +81,7 @@ fn copy(home: &Home, folder: &Path, file: &ModelFile) -> Result<()> {
     let mut incoming = Incoming::begin(home, file.sha256, file.size)?.ok_or_else(busy)?;
     let path = folder.join(file.path.as_str());
     let failed = |e: io::Error| io_error("read", &path, &e);
-    let mut source = open(&path).map_err(failed)?;
+    let mut source = folder::open(&path).map_err(failed)?;
     io::Seek::seek(&mut source, io::SeekFrom::Start(incoming.offset())).map_err(failed)?;
     // Never more than was announced, should the file have grown meanwhile.
     let mut rest = source.take(file.size - incoming.offset());

@@ -1,4 +1,6 @@
-//! Whether a model's folder can be whole, told from names, sizes and the first bytes.
+//! A model's folder in Hugging Face layout: whether it can be whole, told from names, sizes and the first bytes.
+
+mod read;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,6 +8,8 @@ use serde::Deserialize;
 
 use crate::model::NotAModel;
 use crate::path::FilePath;
+
+pub use read::{FolderError, open, read};
 
 /// The weights in one file.
 pub const SINGLE: &str = "model.safetensors";

@@ -2,46 +2,55 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use pool_core::digest::Hasher;
-use pool_core::folder;
-use pool_core::model::{Manifest, ModelFacts, ModelFile, needed_files};
-use pool_core::path::FilePath;
+use super::{HEAD, INDEX, SINGLE, check_file, check_index};
+use crate::digest::Hasher;
+use crate::model::{Manifest, ModelFacts, ModelFile, NotAModel, needed_files};
+use crate::path::FilePath;
 
 /// Bytes of the longest text that is read: the index of a model with many thousand tensors has one.
 const LONGEST_TEXT: u64 = 64 << 20;
 
-/// The files that a worker needs, each with its digest; or why the folder holds no model.
-pub fn manifest(dir: &Path) -> Result<Manifest, String> {
-    let say = |what: &Path, error: &io::Error| format!("{}: {error}", what.display());
-    let not_a_model = |why| format!("{} is not a model: {why}", dir.display());
-    let entries = std::fs::read_dir(dir).map_err(|error| say(dir, &error))?;
+/// Why a folder gives no model.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    #[error("cannot read {}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{} is not a model: {reason}", dir.display())]
+    NotAModel { dir: PathBuf, reason: NotAModel },
+}
+
+/// The files that a worker needs, each with its digest, and what config.json says.
+pub fn read(dir: &Path) -> Result<Manifest, FolderError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| FolderError::Io { path, source }
+    };
+    let not_a_model = |reason| FolderError::NotAModel {
+        dir: dir.to_owned(),
+        reason,
+    };
     let mut paths: Vec<FilePath> = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| say(dir, &error))?;
+    for entry in dir.read_dir().map_err(io(dir))? {
+        let name = entry.map_err(io(dir))?.file_name();
         // What has no safe name is nothing that a worker needs.
-        paths.extend(
-            entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok()),
-        );
+        paths.extend(name.to_str().and_then(|name| name.parse().ok()));
     }
     let text = |name: &str| {
-        let at = dir.join(name);
-        text(&at).map_err(|error| say(&at, &error))
+        let path = dir.join(name);
+        text(&path).map_err(io(&path))
     };
     let needed = needed_files(&paths).map_err(not_a_model)?;
     let has = |name: &str| needed.iter().any(|path| path.as_str() == name);
-    if has(folder::INDEX) && !has(folder::SINGLE) {
-        folder::check_index(&text(folder::INDEX)?, &needed).map_err(not_a_model)?;
+    if has(INDEX) && !has(SINGLE) {
+        check_index(&text(INDEX)?, &needed).map_err(not_a_model)?;
     }
     let mut files = Vec::new();
     for path in needed {
         let at = dir.join(path.as_str());
-        let (file, first) = hash(&at, path).map_err(|error| say(&at, &error))?;
-        folder::check_file(&file.path, &first, file.size).map_err(not_a_model)?;
+        let (file, first) = hash(&at, path).map_err(io(&at))?;
+        check_file(&file.path, &first, file.size).map_err(not_a_model)?;
         files.push(file);
     }
     let facts = ModelFacts::from_config(&text("config.json")?).map_err(not_a_model)?;
@@ -49,7 +58,7 @@ pub fn manifest(dir: &Path) -> Result<Manifest, String> {
 }
 
 /// Opens a file that has an end: a pipe or a device may never give what is asked of it.
-fn open(path: &Path) -> io::Result<File> {
+pub fn open(path: &Path) -> io::Result<File> {
     if path.metadata()?.is_file() {
         return File::open(path);
     }
@@ -75,7 +84,7 @@ fn text(path: &Path) -> io::Result<String> {
 fn hash(at: &Path, path: FilePath) -> io::Result<(ModelFile, Vec<u8>)> {
     let mut file = open(at)?;
     let mut hasher = Hasher::default();
-    let mut first = Vec::with_capacity(folder::HEAD);
+    let mut first = Vec::with_capacity(HEAD);
     let mut buffer = vec![0; 1 << 20];
     let mut size = 0;
     loop {
@@ -84,7 +93,7 @@ fn hash(at: &Path, path: FilePath) -> io::Result<(ModelFile, Vec<u8>)> {
             let sha256 = hasher.finish();
             return Ok((ModelFile { path, size, sha256 }, first));
         }
-        let missing = folder::HEAD - first.len();
+        let missing = HEAD - first.len();
         first.extend_from_slice(&buffer[..count.min(missing)]);
         hasher.update(&buffer[..count]);
         size += count as u64;
@@ -107,9 +116,9 @@ mod tests {
 
     fn refusal(change: impl FnOnce(&Path)) -> String {
         let dir = tiny();
-        manifest(dir.path()).unwrap();
+        read(dir.path()).unwrap();
         change(dir.path());
-        manifest(dir.path()).unwrap_err()
+        read(dir.path()).unwrap_err().to_string()
     }
 
     #[test]
@@ -134,25 +143,21 @@ mod tests {
 
     #[test]
     fn weights_that_cannot_be_whole_are_refused() {
-        let single = folder::SINGLE;
-        let empty = refusal(|dir| std::fs::write(dir.join(single), "").unwrap());
+        let empty = refusal(|dir| std::fs::write(dir.join(SINGLE), "").unwrap());
         assert!(empty.ends_with("model.safetensors is damaged: it is empty"));
         let cut = refusal(|dir| {
-            let file = File::options().write(true).open(dir.join(single));
+            let file = File::options().write(true).open(dir.join(SINGLE));
             file.unwrap().set_len(1000).unwrap();
         });
         assert!(cut.contains("ends early"), "{cut}");
         let shard = "model-00001-of-00001.safetensors";
-        let rename = |dir: &Path| std::fs::rename(dir.join(single), dir.join(shard)).unwrap();
+        let rename = |dir: &Path| std::fs::rename(dir.join(SINGLE), dir.join(shard)).unwrap();
         let alone = refusal(rename);
-        assert!(
-            alone.contains(shard) && alone.contains(folder::INDEX),
-            "{alone}"
-        );
+        assert!(alone.contains(shard) && alone.contains(INDEX), "{alone}");
         let incomplete = refusal(|dir| {
             rename(dir);
             let index = r#"{"weight_map": {"a": "model-00002-of-00002.safetensors"}}"#;
-            std::fs::write(dir.join(folder::INDEX), index).unwrap();
+            std::fs::write(dir.join(INDEX), index).unwrap();
         });
         assert!(incomplete.contains("00002-of-00002"), "{incomplete}");
     }
