@@ -18,6 +18,17 @@ fn usage_errors_exit_with_64_and_help_with_0() {
         &["models", "register", "-m", "--source", "."],
         &["worker", "spawn", "gpu", "--model", "m"],
         &["worker", "spawn", "cpu", "--model", "m", "--slots", "0"],
+        &["worker", "spawn", "cpu", "--model", "m", "--slots", "1025"],
+        &["worker", "spawn", "cpu", "--model", "m", "--dtype", "f64"],
+        &[
+            "worker",
+            "spawn",
+            "cpu",
+            "--model",
+            "m",
+            "--quantize",
+            "q4_k",
+        ],
     ] {
         let output = pool.run(arguments);
         assert_eq!(output.status.code(), Some(64), "{arguments:?}");

@@ -113,7 +113,8 @@ fn a_folder_that_is_no_model_is_refused_with_the_reason() {
 fn a_worker_that_dies_while_loading_is_reported_with_the_end_of_its_log() {
     let pool = Pool::new();
     let folder = copy_of_tiny(&pool);
-    std::fs::write(folder.join("model.safetensors"), "no weights").unwrap();
+    let broken = [&10_u64.to_le_bytes()[..], b"no weights"].concat();
+    std::fs::write(folder.join("model.safetensors"), broken).unwrap();
     pool.ok(&[
         "models",
         "register",

@@ -5,9 +5,10 @@ use std::process::Stdio;
 
 use hive::process;
 use pool_core::serving::Health;
+use pool_core::weights::{Dtype, Quantization};
 use pool_core::worker::{WorkerRecord, WorkerState};
 
-use crate::util::{Pool, Worker, get, wait_for};
+use crate::util::{Pool, Worker, get, tiny_llama, wait_for};
 
 #[test]
 fn a_worker_lives_from_register_to_stop() {
@@ -43,6 +44,78 @@ fn a_worker_lives_from_register_to_stop() {
     pool.ok(&["models", "unregister", "tiny"]);
     assert!(pool.blobs().is_empty());
     assert!(pool.observe().models.is_empty());
+}
+
+#[test]
+fn a_worker_keeps_its_weights_as_it_was_told_to() {
+    let pool = Pool::new();
+    pool.register_tiny();
+    let plain = pool.spawn_tiny();
+    assert_eq!(plain.spec.slots, pool_core::DEFAULT_SLOTS);
+    let spawn = ["worker", "spawn", "cpu", "--model", "tiny"];
+    let told: WorkerRecord =
+        pool.json(&[&spawn[..], &["--dtype", "bf16", "--quantize", "q8_0"]].concat());
+    assert_eq!(
+        (told.spec.dtype, told.spec.quantize),
+        (Dtype::Bf16, Some(Quantization::Q8_0))
+    );
+    assert_ne!(told.spec_hash, plain.spec_hash);
+    let observed = pool.workers();
+    assert!(
+        observed
+            .iter()
+            .any(|worker| worker.record.spec == told.spec)
+    );
+    let weights = |record: &WorkerRecord| {
+        let answer = get(record, "/health");
+        let health: Health =
+            serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        health.memory.weights
+    };
+    assert!(weights(&told) < weights(&plain) / 2);
+}
+
+/// A folder with what may never end in the place of a file, and with weights that are not whole.
+#[test]
+fn a_folder_that_holds_no_whole_model_is_refused_at_once() {
+    let pool = Pool::new();
+    let folder = pool.scratch().join("model");
+    let refusal = |change: &dyn Fn(&std::path::Path)| {
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir(&folder).unwrap();
+        for entry in tiny_llama().read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+        }
+        change(&folder);
+        pool.fails(&[
+            "models",
+            "register",
+            "m",
+            "--source",
+            folder.to_str().unwrap(),
+        ])
+    };
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        let error = refusal(&|folder| {
+            let path = folder.join(name);
+            std::fs::remove_file(&path).unwrap();
+            let made = std::process::Command::new("mkfifo").arg(path).status();
+            assert!(made.unwrap().success());
+        });
+        assert!(
+            error.contains(name) && error.contains("not a regular file"),
+            "{error}"
+        );
+    }
+    let weights = "model.safetensors";
+    let empty = refusal(&|folder| std::fs::write(folder.join(weights), "").unwrap());
+    assert!(empty.contains("it is empty"), "{empty}");
+    let shard = "model-00001-of-00001.safetensors";
+    let alone =
+        refusal(&|folder| std::fs::rename(folder.join(weights), folder.join(shard)).unwrap());
+    assert!(alone.contains(shard), "{alone}");
+    assert!(pool.blobs().is_empty());
 }
 
 #[test]

@@ -1,13 +1,10 @@
-//! The fleet file: found, read, and its model folders looked at.
+//! The fleet file: found and read.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use pool_core::digest::Hasher;
-use pool_core::model::{Manifest, ModelFacts, ModelFile, needed_files};
+use pool_core::model::Manifest;
 use pool_core::name::ModelId;
-use pool_core::path::FilePath;
 use pool_core::source::Source;
 use reconciler::fleet::Fleet;
 use reconciler::problem::Problem;
@@ -68,7 +65,7 @@ impl FleetFile {
         let mut contents = Contents::new();
         for (id, model) in &self.fleet.models {
             let content = match &model.source.value {
-                Source::Folder(folder) => match manifest(&self.folder(folder)) {
+                Source::Folder(folder) => match pool_core::folder::read(&self.folder(folder)) {
                     Ok(manifest) => Ok(manifest),
                     Err(why) => {
                         let hint =
@@ -116,52 +113,4 @@ fn find() -> Result<PathBuf, Failure> {
             .at(here.display().to_string())
             .help("`rbee init` writes one; `-f FILE` names another"),
     )
-}
-
-/// The files of a model's folder that a worker needs, each with its digest.
-fn manifest(folder: &Path) -> Result<Manifest, String> {
-    let say = |what: &Path, error: &std::io::Error| format!("{}: {error}", what.display());
-    let entries = std::fs::read_dir(folder).map_err(|error| say(folder, &error))?;
-    let mut paths: Vec<FilePath> = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| say(folder, &error))?;
-        // What has no safe name is nothing that a worker needs.
-        paths.extend(
-            entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok()),
-        );
-    }
-    let needed = needed_files(&paths)
-        .map_err(|why| format!("{} is not a model: {why}", folder.display()))?;
-    let mut files = Vec::new();
-    for path in needed {
-        let at = folder.join(path.as_str());
-        files.push(hash(&at, path).map_err(|error| say(&at, &error))?);
-    }
-    let at = folder.join("config.json");
-    let config = std::fs::read_to_string(&at).map_err(|error| say(&at, &error))?;
-    let facts =
-        ModelFacts::from_config(&config).map_err(|why| format!("{}: {why}", folder.display()))?;
-    Ok(Manifest::new(files, facts))
-}
-
-fn hash(at: &Path, path: FilePath) -> std::io::Result<ModelFile> {
-    let mut file = std::fs::File::open(at)?;
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0; 1 << 20];
-    let mut size = 0;
-    loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(ModelFile {
-                path,
-                size,
-                sha256: hasher.finish(),
-            });
-        }
-        hasher.update(&buffer[..count]);
-        size += count as u64;
-    }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::device::Device;
 use crate::digest::Sha256;
 use crate::name::{ModelId, WorkerId};
+use crate::weights::{Dtype, Quantization};
 
 /// The variable that holds a token of a worker, so that none stands on a command line.
 pub const TOKEN_VARIABLE: &str = "RBEE_WORKER_TOKEN";
@@ -24,6 +25,8 @@ pub struct WorkerLaunch {
     pub listen: SocketAddr,
     pub slots: u32,
     pub context: Option<u32>,
+    pub dtype: Dtype,
+    pub quantize: Option<Quantization>,
     /// The file with the tokens that clients have to show.
     pub token_file: Option<PathBuf>,
 }
@@ -44,6 +47,13 @@ impl WorkerLaunch {
         push("--slots", self.slots.to_string().into());
         if let Some(context) = self.context {
             push("--context", context.to_string().into());
+        }
+        // Left out where they say nothing, so that an older worker reads the rest.
+        if !self.dtype.is_auto() {
+            push("--dtype", self.dtype.as_str().into());
+        }
+        if let Some(quantize) = self.quantize {
+            push("--quantize", quantize.as_str().into());
         }
         if let Some(file) = &self.token_file {
             push("--token-file", file.clone().into());

@@ -6,19 +6,24 @@
 //! |---|---|
 //! | [`name`], [`device`], [`address`], [`digest`], [`path`] | names that cannot be wrong |
 //! | [`source`], [`model`] | where a model comes from, what it is made of, the catalog of a pool |
+//! | [`folder`] | whether a model's folder can be whole |
 //! | [`worker`] | what a worker should be ([`worker::WorkerSpec`]) and what one is ([`worker::WorkerRecord`]) |
 //! | [`launch`] | the command line of `llm-worker-rbee`, written by the hive and read by the worker |
 //! | [`observation`] | what a pool says of itself |
 //! | [`rpc`] | the protocol between `rbee` and `rbee-hive` |
 //! | [`serving`] | the HTTP contract of the worker |
+//! | [`weights`] | how a worker keeps the weights of its model |
 //! | [`units`] | bytes and counts for people |
 //!
 //! Nothing here reads a clock, a file or a socket: the crate holds values, their checks and their
 //! text forms, so both sides of every contract are written once.
 
+use std::ops::RangeInclusive;
+
 pub mod address;
 pub mod device;
 pub mod digest;
+pub mod folder;
 pub mod launch;
 pub mod model;
 pub mod name;
@@ -28,10 +33,17 @@ pub mod rpc;
 pub mod serving;
 pub mod source;
 pub mod units;
+pub mod weights;
 pub mod worker;
 
 /// Version of this build with its git revision, for `--version`.
 pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("RBEE_REVISION"), ")");
+
+/// How many requests a worker may serve at the same time.
+pub const SLOTS: RangeInclusive<u32> = 1..=1024;
+
+/// How many it serves where nobody says.
+pub const DEFAULT_SLOTS: u32 = 1;
 
 /// First port a worker may listen on; the next free one is taken.
 pub const FIRST_WORKER_PORT: u16 = 8001;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::Backend;
 use crate::digest::{Hasher, Sha256};
+use crate::folder;
 use crate::name::{FleetName, ModelId};
 use crate::path::FilePath;
 
@@ -77,6 +78,10 @@ pub enum NotAModel {
     Missing(&'static str),
     #[error("its only weights are pickles ({0}), which can run code when they are read")]
     Pickle(String),
+    #[error("nothing says what is in {0}: there is no model.safetensors.index.json")]
+    NoIndex(String),
+    #[error("{file} is damaged: {reason}")]
+    Damaged { file: String, reason: String },
     #[error("config.json is not what a model has: {0}")]
     Config(String),
 }
@@ -128,6 +133,7 @@ pub fn needed_files(paths: &[FilePath]) -> Result<Vec<FilePath>, NotAModel> {
             None => NotAModel::Missing("*.safetensors"),
         });
     }
+    folder::check_names(paths)?;
     let needed = |path: &&FilePath| {
         let name = path.as_str();
         !name.contains('/')

@@ -9,6 +9,7 @@ use crate::address::WorkerAddress;
 use crate::device::Device;
 use crate::digest::Sha256;
 use crate::name::{FleetName, ModelId, WorkerId};
+use crate::weights::{Dtype, Quantization};
 
 /// Everything that decides what one worker process is. Two workers with equal specs are alike.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,12 @@ pub struct WorkerSpec {
     /// Most tokens of prompt and answer together; the model's own limit when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<u32>,
+    /// How weights that are not quantised are kept. `auto` is not written, so that it leaves the hash alone.
+    #[serde(default, skip_serializing_if = "Dtype::is_auto")]
+    pub dtype: Dtype,
+    /// What matrices are quantised to while they are loaded; as the files have them when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantize: Option<Quantization>,
     /// The address to listen on; loopback when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advertise: Option<IpAddr>,

@@ -9,6 +9,7 @@ use pool_core::digest::Sha256;
 use pool_core::model::Manifest;
 use pool_core::name::{FleetName, ModelId, PoolName};
 use pool_core::source::Source;
+use pool_core::weights::{Dtype, Quantization};
 use pool_core::worker::WorkerSpec;
 
 /// The state that a fleet asks for.
@@ -54,6 +55,8 @@ pub struct DesiredWorker {
     pub device: Device,
     pub slots: u32,
     pub context: Option<u32>,
+    pub dtype: Dtype,
+    pub quantize: Option<Quantization>,
     pub advertise: Option<IpAddr>,
 }
 
@@ -86,6 +89,8 @@ impl DesiredWorker {
             device: self.device,
             slots: self.slots,
             context: self.context,
+            dtype: self.dtype,
+            quantize: self.quantize,
             advertise: self.advertise,
         }
     }

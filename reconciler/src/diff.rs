@@ -442,6 +442,12 @@ fn changed_fields(from: &WorkerSpec, to: &WorkerSpec) -> Vec<FieldChange> {
             text(from.context.as_ref()),
             text(to.context.as_ref()),
         ),
+        ("dtype", from.dtype.to_string(), to.dtype.to_string()),
+        (
+            "quantize",
+            text(from.quantize.as_ref()),
+            text(to.quantize.as_ref()),
+        ),
         (
             "advertise",
             text(from.advertise.as_ref()),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use pool_core::DEFAULT_SLOTS;
 use pool_core::address::WorkerAddress;
 use pool_core::model::Manifest;
 use pool_core::name::{ModelId, WorkerName};
@@ -102,9 +103,15 @@ fn place(
                 let wanted = DesiredWorker {
                     model: model.clone(),
                     device: device.value,
-                    slots: value(&worker.slots, &defaults.slots).unwrap_or(1),
+                    slots: value(&worker.slots, &defaults.slots).unwrap_or(DEFAULT_SLOTS),
                     context: value(&worker.context, &defaults.context)
                         .map(|context| context.min(limit)),
+                    dtype: declared
+                        .dtype
+                        .as_ref()
+                        .map(|dtype| dtype.value)
+                        .unwrap_or_default(),
+                    quantize: declared.quantize.as_ref().map(|quantize| quantize.value),
                     advertise: pool.advertise.as_ref().map(|advertise| advertise.value),
                 };
                 target.workers.insert(address, wanted);

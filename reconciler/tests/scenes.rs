@@ -59,6 +59,8 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
         device: Device::Cpu,
         slots,
         context: None,
+        dtype: pool_core::weights::Dtype::Auto,
+        quantize: None,
         advertise: None,
     };
     let ready =
@@ -144,6 +146,10 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
         (
             "replace-stop-first",
             pools(vec![("a", known(GIB, vec![one()], vec![chat(2)]))]),
+        ),
+        (
+            "weights-kept-otherwise",
+            pools(vec![("a", known(64 * GIB, vec![one()], vec![chat(1)]))]),
         ),
         (
             "died",

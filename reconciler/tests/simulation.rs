@@ -104,6 +104,8 @@ pub fn desired() -> impl Strategy<Value = Desired> {
                         device,
                         slots,
                         context: None,
+                        dtype: pool_core::weights::Dtype::Auto,
+                        quantize: None,
                         advertise: None,
                     };
                     wanted.workers.insert(address(name, pool, device), worker);
@@ -263,6 +265,8 @@ fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
                 device: Device::Cpu,
                 slots,
                 context: None,
+                dtype: pool_core::weights::Dtype::Auto,
+                quantize: None,
                 advertise: None,
             };
             seen.workers.push(observed_worker(

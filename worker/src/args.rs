@@ -10,6 +10,7 @@ use pool_core::device::Device;
 use pool_core::digest::Sha256;
 use pool_core::launch::WorkerLaunch;
 use pool_core::name::{ModelId, WorkerId};
+use pool_core::weights::{Dtype, Quantization};
 
 /// Serve one model on one device over HTTP, and stream its answers.
 #[derive(Debug, Parser)]
@@ -40,17 +41,33 @@ struct Args {
     listen: SocketAddr,
 
     /// Requests served at the same time
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "N", default_value_t = pool_core::DEFAULT_SLOTS, value_parser = slots())]
     slots: u32,
 
     /// Most tokens of prompt and answer together [default: what the model was made for]
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
     context: Option<u32>,
 
+    /// How weights that are not quantised are kept: auto (as in the file), f32, bf16 or f16
+    #[arg(long, value_name = "KIND", default_value_t)]
+    dtype: Dtype,
+
+    #[arg(
+        long,
+        value_name = "KIND",
+        help = "Quantise the matrices while loading: q8_0 or q4 [default: keep them as in the file]"
+    )]
+    quantize: Option<Quantization>,
+
     /// File with the tokens that clients have to show, one a line, readable by its owner only; the variable
     /// `RBEE_WORKER_TOKEN` gives one more
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     token_file: Option<PathBuf>,
+}
+
+fn slots() -> clap::builder::RangedI64ValueParser<u32> {
+    let (least, most) = pool_core::SLOTS.into_inner();
+    clap::value_parser!(u32).range(i64::from(least)..=i64::from(most))
 }
 
 /// Reads a command line, the program's name first.
@@ -77,6 +94,8 @@ where
         listen: args.listen,
         slots: args.slots,
         context: args.context,
+        dtype: args.dtype,
+        quantize: args.quantize,
         token_file: args.token_file,
     })
 }
@@ -100,11 +119,15 @@ mod tests {
             listen: "[::1]:8009".parse().unwrap(),
             slots: 3,
             context: Some(4096),
+            dtype: Dtype::Bf16,
+            quantize: Some(Quantization::Q4),
             token_file: Some("secrets/tokens".into()),
         };
         let small = WorkerLaunch {
             model_digest: None,
             context: None,
+            dtype: Dtype::Auto,
+            quantize: None,
             token_file: None,
             device: Device::Cpu,
             model_dir: "-leading-dash".into(),
@@ -123,8 +146,9 @@ mod tests {
         assert_eq!(launch.listen.to_string(), "127.0.0.1:8001");
         assert_eq!(
             (launch.device, launch.slots, launch.context),
-            (Device::Cpu, 4, None)
+            (Device::Cpu, 1, None)
         );
+        assert_eq!((launch.dtype, launch.quantize), (Dtype::Auto, None));
     }
 
     #[test]
@@ -133,6 +157,9 @@ mod tests {
             &[][..],
             &["--model-dir", "/"],
             &["--model-dir", "m", "--slots", "0"],
+            &["--model-dir", "m", "--slots", "1025"],
+            &["--model-dir", "m", "--dtype", "f64"],
+            &["--model-dir", "m", "--quantize", "q4_k"],
             &["--model-dir", "m", "--context", "0"],
             &["--model-dir", "m", "--device", "gpu"],
             &["--model-dir", "m", "--listen", "localhost"],

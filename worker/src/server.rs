@@ -16,7 +16,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use crate::engine::{Engine, Limits};
 use crate::http::{Service, router};
 use crate::metrics::Metrics;
-use crate::model::{Dtype, Model, ModelError, Options};
+use crate::model::{Model, ModelError, Options};
 use crate::tokens::{TokenError, Tokens};
 
 /// What [`run`] goes by, beside the launch.
@@ -117,14 +117,7 @@ pub async fn run(
     settings: Settings,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), WorkerError> {
-    let options = Options {
-        dir: launch.model_dir.clone(),
-        device: launch.device,
-        context: launch.context,
-        slots: launch.slots,
-        dtype: Dtype::Auto,
-        quantize: None,
-    };
+    let options = Options::from(&launch);
     let load = move |progress: &dyn Fn(u8)| Model::load(&options, progress);
     serve(listener, launch, settings, shutdown, load).await
 }

@@ -4,14 +4,22 @@ use pool_core::serving::StopReason;
 use serde_json::{Value, json};
 use worker::server::Settings;
 
-use crate::support::{Binary, Client, Folder, Server, ask, examples, launch, read_json, sing};
+use crate::support::{
+    Binary, Client, Folder, Server, ask, examples, launch, read_json, sing, tiny,
+};
 
 #[tokio::test]
 async fn every_listed_question_is_answered_right_by_the_binary() {
     let questions = read_json(examples().join("questions.json"));
     let questions = questions.as_array().unwrap();
     assert!(questions.len() >= 30);
-    for model in ["tiny-llama", "tiny-qwen2", "tiny-phi3", "tiny-mistral"] {
+    for model in [
+        "tiny-llama",
+        "tiny-llama-gguf",
+        "tiny-qwen2",
+        "tiny-phi3",
+        "tiny-mistral",
+    ] {
         let (_binary, client) = Binary::serve(&examples().join(model));
         for (n, question) in questions.iter().enumerate() {
             let text = question["question"].as_str().unwrap();
@@ -24,6 +32,31 @@ async fn every_listed_question_is_answered_right_by_the_binary() {
             assert_eq!(answer.end.stop_reason, StopReason::Eos, "{model}: {text}");
         }
     }
+}
+
+#[tokio::test]
+async fn weights_are_kept_as_the_command_line_says() {
+    let mut bytes = Vec::new();
+    for args in [
+        &[][..],
+        &["--dtype", "f32"],
+        &["--dtype", "bf16"],
+        &["--dtype", "f16"],
+        &["--quantize", "q8_0"],
+        &["--quantize", "q4"],
+    ] {
+        let (_binary, client) = Binary::serve_with(&tiny(), args);
+        bytes.push(client.health().await.memory.weights);
+        let question = ask("a", "What is the capital of France?");
+        assert_eq!(client.answer(&question).await.text, "Paris", "{args:?}");
+    }
+    let [auto, f32, bf16, f16, q8_0, q4] = bytes[..] else {
+        panic!("{bytes:?}")
+    };
+    assert!(
+        auto == f32 && f32 > bf16 && bf16 == f16 && f16 > q8_0 && q8_0 > q4,
+        "{bytes:?}"
+    );
 }
 
 #[tokio::test]

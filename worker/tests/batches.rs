@@ -1,8 +1,9 @@
 //! Sequences that share steps, slots and beginnings answer as each alone.
 
 use pool_core::serving::{Input, StopReason};
+use pool_core::weights::Quantization;
 use serde_json::{Value, json};
-use worker::model::{Network, Quantization, Sequence, Span};
+use worker::model::{Network, Sequence, Span};
 use worker::server::Settings;
 
 use crate::networks::{best, both, compute, greedy, kernels, model};

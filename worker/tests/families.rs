@@ -68,8 +68,14 @@ fn compare(network: &mut dyn Network, case: &Value) -> (f32, usize, usize) {
 }
 
 #[test]
-fn the_four_families_agree_with_transformers() {
-    for name in ["tiny-llama", "tiny-qwen2", "tiny-phi3", "tiny-mistral"] {
+fn the_four_families_and_the_twin_in_gguf_agree_with_transformers() {
+    for name in [
+        "tiny-llama",
+        "tiny-llama-gguf",
+        "tiny-qwen2",
+        "tiny-phi3",
+        "tiny-mistral",
+    ] {
         let dir = examples().join(name);
         let text = model(&dir).text;
         let golden = read_json(examples().join(format!("golden/{name}.json")));

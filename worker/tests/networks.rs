@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use pool_core::device::Device;
+use pool_core::weights::{Dtype, Quantization};
 use worker::cpu::Cpu;
 use worker::model::{
     Checkpoint, Config, Decoder, Keep, Kernels, Model, Network, Options, Sequence, Span, Tensors,
     Wanted,
 };
-use worker::model::{Dtype, Quantization};
 
 /// The largest difference of logits that passes; the values are of the order of 10.
 const CLOSE: f32 = 1e-4;

@@ -60,8 +60,8 @@ fn serve(model_dir: &Path, tokens: &Path, more: &[&str]) -> (Binary, String) {
     let tokens = tokens.to_str().unwrap();
     let mut args = vec!["--token-file", tokens, "--model", "tiny"];
     args.extend(more);
-    let (binary, address) = Binary::serve_with(model_dir, &args);
-    (binary, format!("http://{address}"))
+    let (binary, client) = Binary::serve_with(model_dir, &args);
+    (binary, format!("http://{}", client.address()))
 }
 
 #[test]

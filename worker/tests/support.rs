@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use pool_core::launch::WorkerLaunch;
 use pool_core::serving::{Answer, Frame, Health, SseParser, StreamCheck, StreamEvent, StreamFault};
+use pool_core::weights::Dtype;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use worker::model::{Model, ModelError, Options};
 use worker::server::{Settings, WorkerError, bind, serve};
-
-use crate::networks::options;
 
 /// No wait of a test takes longer; a worker that hangs fails the test.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -100,6 +99,8 @@ pub fn launch(model_dir: &Path) -> WorkerLaunch {
         listen: "127.0.0.1:0".parse().unwrap(),
         slots: 4,
         context: None,
+        dtype: Dtype::Auto,
+        quantize: None,
         token_file: None,
     }
 }
@@ -120,12 +121,7 @@ impl Server {
     }
 
     pub async fn start_loading(launch: WorkerLaunch, settings: Settings) -> Self {
-        let options = options(&launch.model_dir);
-        let options = Options {
-            context: launch.context,
-            slots: launch.slots,
-            ..options
-        };
+        let options = Options::from(&launch);
         Self::start_with(launch, settings, move |progress| {
             Model::load(&options, progress)
         })
@@ -202,21 +198,20 @@ impl Binary {
     }
 
     pub fn serve(model_dir: &Path) -> (Self, Client) {
-        let (binary, address) = Self::serve_with(model_dir, &[]);
-        (binary, Client::new(&address))
+        Self::serve_with(model_dir, &[])
     }
 
-    /// Starts on a port of its own and waits until it is ready; returns its address.
-    pub fn serve_with(model_dir: &Path, more: &[&str]) -> (Self, String) {
+    /// Starts on a port of its own and waits until it is ready.
+    pub fn serve_with(model_dir: &Path, more: &[&str]) -> (Self, Client) {
         let model_dir = model_dir.to_str().unwrap();
         let mut args = vec!["--model-dir", model_dir, "--listen", "127.0.0.1:0"];
         args.extend(more);
         let mut binary = Self::spawn(&args);
         let line = binary.line_with("address=");
         let (_, address) = line.split_once("address=").unwrap();
-        let address = address.split_whitespace().next().unwrap().to_owned();
+        let client = Client::new(address.split_whitespace().next().unwrap());
         binary.line_with("ready");
-        (binary, address)
+        (binary, client)
     }
 
     /// Waits for a line of the log.

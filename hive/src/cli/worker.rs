@@ -7,6 +7,7 @@ use clap::Subcommand;
 use pool_core::device::Device;
 use pool_core::name::{ModelId, WorkerId};
 use pool_core::rpc::{ErrorCode, Progress};
+use pool_core::weights::{Dtype, Quantization};
 use pool_core::worker::{WorkerRecord, WorkerSpec};
 use tokio::task::JoinSet;
 
@@ -25,11 +26,20 @@ pub enum Command {
         #[arg(long)]
         model: ModelId,
         /// Requests served at the same time
-        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(long, default_value_t = pool_core::DEFAULT_SLOTS, value_parser = slots())]
         slots: u32,
         /// Most tokens of prompt and answer together; the model's own limit by default
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
         context: Option<u32>,
+        /// How weights that are not quantised are kept: auto (as in the file), f32, bf16 or f16
+        #[arg(long, value_name = "KIND", default_value_t)]
+        dtype: Dtype,
+        #[arg(
+            long,
+            value_name = "KIND",
+            help = "Quantise the matrices while loading: q8_0 or q4; kept as in the file by default"
+        )]
+        quantize: Option<Quantization>,
         /// The port on 127.0.0.1; the first free one from 8001 by default
         #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
         port: Option<u16>,
@@ -63,6 +73,11 @@ pub enum Command {
     },
 }
 
+fn slots() -> clap::builder::RangedI64ValueParser<u32> {
+    let (least, most) = pool_core::SLOTS.into_inner();
+    clap::value_parser!(u32).range(i64::from(least)..=i64::from(most))
+}
+
 pub async fn run(hive: &Hive, command: Command, output: &Output) -> Result<()> {
     match command {
         Command::Spawn {
@@ -70,6 +85,8 @@ pub async fn run(hive: &Hive, command: Command, output: &Output) -> Result<()> {
             model,
             slots,
             context,
+            dtype,
+            quantize,
             port,
             timeout,
         } => {
@@ -81,6 +98,8 @@ pub async fn run(hive: &Hive, command: Command, output: &Output) -> Result<()> {
                 device,
                 slots,
                 context,
+                dtype,
+                quantize,
                 advertise: None,
             };
             let patience = Duration::from_secs(timeout.into());

@@ -1,16 +1,12 @@
 //! Models from a folder of this machine.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use pool_core::device::Backend;
-use pool_core::digest::Hasher;
-use pool_core::model::{
-    CatalogEntry, CatalogFile, Manifest, ModelFacts, ModelFile, NotAModel, Origin, needed_files,
-};
+use pool_core::folder::{self, FolderError};
+use pool_core::model::{CatalogEntry, CatalogFile, Manifest, ModelFile, Origin};
 use pool_core::name::ModelId;
-use pool_core::path::FilePath;
 use pool_core::rpc::{ErrorCode, HiveError};
 
 use super::catalog;
@@ -63,38 +59,15 @@ pub fn import(
     catalog::publish(home, id)
 }
 
-fn scan(folder: &Path) -> Result<Manifest> {
-    let not_a_model = |reason: NotAModel| {
-        fail(
+fn scan(dir: &Path) -> Result<Manifest> {
+    folder::read(dir).map_err(|error| match error {
+        FolderError::Io { path, source } => io_error("read", &path, &source),
+        FolderError::NotAModel { .. } => fail(
             ErrorCode::BadRequest,
-            format!("{} is not a model: {reason}", folder.display()),
+            error.to_string(),
             "a model is a folder in Hugging Face layout: config.json, tokenizer.json, *.safetensors",
-        )
-    };
-    let failed = |path: &Path, e: &io::Error| io_error("read", path, e);
-    let mut paths: Vec<FilePath> = Vec::new();
-    for entry in folder.read_dir().map_err(|e| failed(folder, &e))? {
-        let name = entry.map_err(|e| failed(folder, &e))?.file_name();
-        paths.extend(name.to_str().and_then(|name| name.parse().ok()));
-    }
-    let mut files = Vec::new();
-    for path in needed_files(&paths).map_err(not_a_model)? {
-        let full = folder.join(path.as_str());
-        let mut hasher = Hasher::default();
-        let mut size = 0;
-        let mut file = File::open(&full).map_err(|e| failed(&full, &e))?;
-        content::pour(&mut file, |bytes| {
-            hasher.update(bytes);
-            size += bytes.len() as u64;
-        })
-        .map_err(|e| failed(&full, &e))?;
-        let sha256 = hasher.finish();
-        files.push(ModelFile { path, size, sha256 });
-    }
-    let config = folder.join("config.json");
-    let text = std::fs::read_to_string(&config).map_err(|e| failed(&config, &e))?;
-    let facts = ModelFacts::from_config(&text).map_err(not_a_model)?;
-    Ok(Manifest::new(files, facts))
+        ),
+    })
 }
 
 fn copy(home: &Home, folder: &Path, file: &ModelFile) -> Result<()> {
@@ -108,7 +81,7 @@ fn copy(home: &Home, folder: &Path, file: &ModelFile) -> Result<()> {
     let mut incoming = Incoming::begin(home, file.sha256, file.size)?.ok_or_else(busy)?;
     let path = folder.join(file.path.as_str());
     let failed = |e: io::Error| io_error("read", &path, &e);
-    let mut source = File::open(&path).map_err(failed)?;
+    let mut source = folder::open(&path).map_err(failed)?;
     io::Seek::seek(&mut source, io::SeekFrom::Start(incoming.offset())).map_err(failed)?;
     // Never more than was announced, should the file have grown meanwhile.
     let mut rest = source.take(file.size - incoming.offset());

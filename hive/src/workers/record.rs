@@ -131,6 +131,8 @@ pub fn launch_of(home: &Home, record: &WorkerRecord) -> WorkerLaunch {
         listen: record.listen,
         slots: spec.slots,
         context: spec.context,
+        dtype: spec.dtype,
+        quantize: spec.quantize,
         token_file: None,
     }
 }

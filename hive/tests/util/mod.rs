@@ -159,6 +159,8 @@ pub fn spec(entry: &CatalogEntry, ordinal: u32) -> WorkerSpec {
         device: "cpu".parse().unwrap(),
         slots: 1,
         context: None,
+        dtype: pool_core::weights::Dtype::Auto,
+        quantize: None,
         advertise: None,
     }
 }

@@ -209,6 +209,11 @@ fn fields(action: &Action) -> Vec<(String, String)> {
         spec.context
             .map(|context| ("context".to_owned(), context.to_string())),
     );
+    fields.extend((!spec.dtype.is_auto()).then(|| ("dtype".to_owned(), spec.dtype.to_string())));
+    fields.extend(
+        spec.quantize
+            .map(|quantize| ("quantize".to_owned(), quantize.to_string())),
+    );
     fields.extend(
         spec.advertise
             .map(|address| ("advertise".to_owned(), address.to_string())),

@@ -26,7 +26,7 @@ pub use span::{Span, Spanned};
 pub use types::{
     Check, Defaults, Fleet, Model, Orchestrator, Pool, Worker, WorkerDefaults, WorkerModels,
 };
-pub use value::{CheckName, DevicePattern, HostKeys, InvalidPattern, Quantization, WorkerPattern};
+pub use value::{CheckName, DevicePattern, HostKeys, InvalidPattern, WorkerPattern};
 
 use crate::problem::Problem;
 use field::Problems;

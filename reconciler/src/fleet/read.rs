@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
+use pool_core::SLOTS;
 use pool_core::device::Device;
 use pool_core::name::PoolName;
 
@@ -19,7 +20,6 @@ use super::types::{
 };
 use super::value::WorkerPattern;
 
-const SLOTS: RangeInclusive<u32> = 1..=1024;
 const REPLICAS: RangeInclusive<u32> = 0..=256;
 const TOKENS: RangeInclusive<u32> = 1..=u32::MAX;
 
@@ -245,12 +245,16 @@ fn model<K: Display>(item: &Item<'_, K>, problems: &mut Problems) -> Option<Mode
     let source = fields
         .required("source", "hf:Qwen/Qwen2.5-0.5B-Instruct")
         .and_then(|field| field.text(problems));
+    let dtype = fields
+        .optional("dtype")
+        .and_then(|field| field.text(problems));
     let quantize = fields
         .optional("quantize")
         .and_then(|field| field.text(problems));
     fields.close(problems);
     Some(Model {
         source: source?,
+        dtype,
         quantize,
     })
 }

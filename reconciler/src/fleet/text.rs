@@ -6,13 +6,12 @@ use pool_core::ORCHESTRATOR_PORT;
 use pool_core::device::Device;
 use pool_core::name::{FleetName, InvalidName, ModelId, PoolName, WorkerName};
 use pool_core::source::Source;
+use pool_core::weights::{Dtype, Quantization};
 
 use super::connect::{Connect, InvalidConnect};
 use super::field::{Fault, Text};
 use super::suggest::{did_you_mean, nearest, quote};
-use super::value::{
-    CheckName, DevicePattern, HostKeys, InvalidPattern, Quantization, WorkerPattern,
-};
+use super::value::{CheckName, DevicePattern, HostKeys, InvalidPattern, WorkerPattern};
 
 fn fault<T>(message: impl Into<String>, hint: impl Into<String>) -> Result<T, Fault> {
     Err(Fault {
@@ -231,7 +230,8 @@ macro_rules! words {
 
 words! {
     HostKeys: "a policy for host keys", "strict";
-    Quantization: "a kind of quantised weights", "q4_k";
+    Dtype: "a kind of number", "bf16";
+    Quantization: "a kind that weights are quantised to", "q8_0";
 }
 
 impl Text for DevicePattern {

@@ -6,11 +6,12 @@ use std::net::{IpAddr, SocketAddr};
 use pool_core::device::Device;
 use pool_core::name::{FleetName, ModelId, PoolName, WorkerName};
 use pool_core::source::Source;
+use pool_core::weights::{Dtype, Quantization};
 use schemars::JsonSchema;
 
 use super::connect::Connect;
 use super::span::Spanned;
-use super::value::{CheckName, DevicePattern, HostKeys, Quantization, WorkerPattern};
+use super::value::{CheckName, DevicePattern, HostKeys, WorkerPattern};
 
 /// A fleet of machines that serve language models: pools, models, and the workers wanted on each device.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
@@ -66,7 +67,7 @@ pub struct Defaults {
 #[schemars(deny_unknown_fields)]
 pub struct WorkerDefaults {
     /// Requests that a worker serves at the same time; 1 when absent.
-    #[schemars(range(min = 1, max = 1024))]
+    #[schemars(range(min = *pool_core::SLOTS.start(), max = *pool_core::SLOTS.end()))]
     pub slots: Option<Spanned<u32>>,
     /// Most tokens of prompt and answer together; the model's own limit when absent.
     #[schemars(range(min = 1))]
@@ -95,7 +96,9 @@ pub struct Pool {
 pub struct Model {
     /// `hf:ORG/REPO[@REVISION][::FILE]`, or a folder relative to this file.
     pub source: Spanned<Source>,
-    /// The kind that the weights are quantised to when they are loaded; as they are when absent.
+    /// How weights that are not quantised are kept; as their files have them when absent.
+    pub dtype: Option<Spanned<Dtype>>,
+    /// What the matrices are quantised to while they are loaded; as their files have them when absent.
     pub quantize: Option<Spanned<Quantization>>,
 }
 
@@ -112,7 +115,7 @@ pub struct Worker {
     #[schemars(range(max = 256))]
     pub replicas: Option<Spanned<u32>>,
     /// Requests served at the same time.
-    #[schemars(range(min = 1, max = 1024))]
+    #[schemars(range(min = *pool_core::SLOTS.start(), max = *pool_core::SLOTS.end()))]
     pub slots: Option<Spanned<u32>>,
     /// Most tokens of prompt and answer together.
     #[schemars(range(min = 1))]

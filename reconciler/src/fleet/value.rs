@@ -108,22 +108,6 @@ words! {
     }
 }
 
-words! {
-    /// A kind of quantised weights, in the words of GGUF.
-    Quantization {
-        Q2K = "q2_k",
-        Q3K = "q3_k",
-        Q4_0 = "q4_0",
-        Q4_1 = "q4_1",
-        Q4K = "q4_k",
-        Q5_0 = "q5_0",
-        Q5_1 = "q5_1",
-        Q5K = "q5_k",
-        Q6K = "q6_k",
-        Q8_0 = "q8_0",
-    }
-}
-
 /// `POOL/DEVICE`, each part a name or a glob.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DevicePattern(String);

@@ -18,9 +18,10 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use pool_core::device::Device;
+use pool_core::weights::{Dtype, Quantization};
 use serde_json::{Value, json};
 use worker::cpu::Tier;
-use worker::model::{Config, Dtype, Model, Options, Quantization};
+use worker::model::{Config, Model, Options};
 
 use bandwidth::Bandwidth;
 use measure::Measure;

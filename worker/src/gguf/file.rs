@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,13 @@ impl File {
     /// Every length, count, size and offset is held against the size of the file before anything is allocated for it.
     /// A kind of tensor that is not read, and a file that is part of a split model, are refused by name.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let source = fs::File::open(path).map_err(|error| Error::unreadable(path, error))?;
+        let unreadable = |error| Error::unreadable(path, error);
+        // A pipe or a device may never give what is asked of it.
+        if !path.metadata().map_err(unreadable)?.is_file() {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+            return Err(unreadable(error));
+        }
+        let source = fs::File::open(path).map_err(unreadable)?;
         let head = Head::read(path, &source)?;
         let path = path.to_owned();
         Ok(Self { path, source, head })

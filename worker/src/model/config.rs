@@ -4,9 +4,11 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use super::checkpoint::gguf_file;
 use super::error::ModelError;
 use super::files;
 use super::rope::Rope;
+use crate::gguf;
 
 /// The families that [`super::Decoder`] computes, as `model_type` names them.
 pub const SUPPORTED: &str = "llama, mistral, phi3, qwen2";
@@ -129,11 +131,18 @@ fn default_eps() -> f64 {
 }
 
 impl Config {
-    /// Reads `config.json` of a model folder.
+    /// Reads `config.json` of a model folder, or what its GGUF file says in its place.
     pub fn read(dir: &Path) -> Result<Self, ModelError> {
-        let path = dir.join("config.json");
-        let text = files::required_text(dir, "config.json")?;
-        Self::parse(&path, &text)
+        const NAME: &str = "config.json";
+        if let Some(text) = files::text(dir, NAME)? {
+            return Self::parse(&dir.join(NAME), &text);
+        }
+        let path = gguf_file(dir)?.ok_or_else(|| ModelError::Missing {
+            dir: dir.to_owned(),
+            file: NAME,
+        })?;
+        let checkpoint = gguf::Checkpoint::open(&path)?;
+        Self::parse(&path, &checkpoint.config().to_string())
     }
 
     /// Reads the text of a `config.json`; `path` is what errors name.
@@ -322,6 +331,27 @@ mod tests {
         ]))
         .unwrap();
         assert!(qwen.qkv_bias && !qwen.output_bias && qwen.windows == [None, None]);
+    }
+
+    /// What a GGUF file with `rope_freqs` comes to: one factor for each pair, whatever the length.
+    #[test]
+    fn factors_that_do_not_depend_on_the_length_leave_attention_alone() {
+        let longrope = json!({
+            "rope_type": "longrope", "short_factor": [4.0, 2.0], "long_factor": [4.0, 2.0],
+            "attention_factor": 1.0, "original_max_position_embeddings": 32,
+        });
+        let scaled = [("rope_scaling", longrope), ("head_dim", json!(4))];
+        let scaled = read(&with(&scaled)).unwrap();
+        let plain = read(&with(&[("head_dim", json!(4))])).unwrap();
+        for length in [1, 32, 1000] {
+            let quotients = plain.rope.frequencies(length).into_iter();
+            let quotients = quotients.zip(scaled.rope.frequencies(length));
+            let quotients: Vec<f32> = quotients.map(|(a, b)| a / b).collect();
+            assert_eq!(quotients, [4.0, 2.0]);
+        }
+        let (cos, sin) = scaled.rope.angles(0, 1, 1);
+        assert_eq!((cos, sin), (vec![1.0; 2], vec![0.0; 2]));
+        assert!(!scaled.rope.starts_again(1, 32) && scaled.context == 32);
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(crate) fn open(path: &Path) -> Result<File, ModelError> {
 }
 
 /// Whether a path leads, through any links, to a file that has an end.
-pub(crate) fn regular(path: &Path) -> Result<(), ModelError> {
+fn regular(path: &Path) -> Result<(), ModelError> {
     let metadata = path.metadata().map_err(|source| unreadable(path, source))?;
     if metadata.is_file() {
         return Ok(());
@@ -55,13 +55,6 @@ pub(crate) fn text(dir: &Path, file: &str) -> Result<Option<String>, ModelError>
         return Err(ModelError::damaged(&path, reason));
     }
     Ok(Some(text))
-}
-
-pub(crate) fn required_text(dir: &Path, file: &'static str) -> Result<String, ModelError> {
-    text(dir, file)?.ok_or_else(|| ModelError::Missing {
-        dir: dir.to_owned(),
-        file,
-    })
 }
 
 /// The JSON of a file, or none where there is no such file.

@@ -3,7 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `options` | what a model is loaded with |
-//! | `config` | `config.json`, checked |
+//! | `config` | `config.json`, or what a GGUF file says in its place, checked |
 //! | `checkpoint` | weights on disk |
 //! | `memory` | whether it fits |
 //! | `weights` | the parts of a decoder |
@@ -30,6 +30,7 @@ mod weights;
 use pool_core::device::Device;
 
 pub use checkpoint::Checkpoint;
+pub(crate) use checkpoint::gguf_file;
 pub(crate) use config::OneOrMore;
 pub use config::{Config, SUPPORTED};
 pub use decoder::Decoder;
@@ -37,7 +38,7 @@ pub use error::ModelError;
 pub use memory::Need;
 pub use network::{MOST_ROWS, Memory, Network, Span, Wanted};
 pub use ops::{Kernels, Ops, Tensors};
-pub use options::{Dtype, Keep, Options, Quantization};
+pub use options::{Keep, Options};
 pub use rope::Rope;
 pub use sequence::Sequence;
 

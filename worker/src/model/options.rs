@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use candle_core::DType;
 use pool_core::device::Device;
+use pool_core::launch::WorkerLaunch;
+use pool_core::weights::{Dtype, Quantization};
 
 use super::error::ModelError;
 use super::weights::MatrixAt;
 use crate::cpu::{Kind, Source};
 
 /// Where a model comes from, and how it is kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// The folder of its files.
     pub dir: PathBuf,
@@ -21,6 +23,19 @@ pub struct Options {
     pub slots: u32,
     pub dtype: Dtype,
     pub quantize: Option<Quantization>,
+}
+
+impl From<&WorkerLaunch> for Options {
+    fn from(launch: &WorkerLaunch) -> Self {
+        Self {
+            dir: launch.model_dir.clone(),
+            device: launch.device,
+            context: launch.context,
+            slots: launch.slots,
+            dtype: launch.dtype,
+            quantize: launch.quantize,
+        }
+    }
 }
 
 /// How weights are kept: as their file has them, or as another kind.
@@ -55,22 +70,4 @@ impl Keep {
             (None, Dtype::F16) => Kind::F16,
         }
     }
-}
-
-/// The kind of number of weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Dtype {
-    /// As the file has them.
-    #[default]
-    Auto,
-    F32,
-    Bf16,
-    F16,
-}
-
-/// What weights are quantised to while they are loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quantization {
-    Q8_0,
-    Q4,
 }

@@ -66,9 +66,13 @@ struct Named {
 
 impl ChatTemplate {
     /// Reads the template of a model folder: `chat_template.jinja`, else the one in `tokenizer_config.json`, of
-    /// several the one named `default`.
-    pub fn read(dir: &Path) -> Result<Self, ModelError> {
+    /// several the one named `default`. None where there is neither file.
+    pub fn read(dir: &Path) -> Result<Option<Self>, ModelError> {
         let config: Option<TokenizerConfig> = files::json(dir, "tokenizer_config.json")?;
+        let jinja = files::text(dir, "chat_template.jinja")?;
+        if config.is_none() && jinja.is_none() {
+            return Ok(None);
+        }
         let config = config.unwrap_or_default();
         let default = |named: Vec<Named>| named.into_iter().find(|named| named.name == "default");
         let inline = match config.chat_template {
@@ -76,11 +80,11 @@ impl ChatTemplate {
             Some(Templates::Named(named)) => default(named).map(|named| named.template),
             None => None,
         };
-        let template = files::text(dir, "chat_template.jinja")?.or(inline);
-        Ok(Self::new(template, special_tokens(&config.rest)))
+        let special = special_tokens(&config.rest);
+        Ok(Some(Self::new(jinja.or(inline), special)))
     }
 
-    fn new(template: Option<String>, special: BTreeMap<String, String>) -> Self {
+    pub(super) fn new(template: Option<String>, special: BTreeMap<String, String>) -> Self {
         let mut environment = environment();
         let unusable = match template {
             None => Some(ChatError::None),
@@ -320,6 +324,7 @@ mod tests {
                 std::fs::write(dir.path().join(name), text).unwrap();
             }
             ChatTemplate::read(dir.path())
+                .unwrap()
                 .unwrap()
                 .render(&user("x"), true)
         };

@@ -25,7 +25,10 @@ pub use stop::StopMatcher;
 
 use token::Spelling;
 
-use crate::model::{Config, ModelError, OneOrMore, files};
+use crate::gguf;
+use crate::model::{Config, ModelError, OneOrMore, files, gguf_file};
+
+const TOKENIZER: &str = "tokenizer.json";
 
 /// How one model reads and writes.
 pub struct Text {
@@ -38,20 +41,52 @@ pub struct Text {
 
 impl Text {
     /// Reads `tokenizer.json`, `tokenizer_config.json`, `chat_template.jinja` and `generation_config.json`.
+    ///
+    /// A GGUF file speaks for the first where it is absent, and for the next two where both are.
     pub fn read(dir: &Path, config: &Config) -> Result<Self, ModelError> {
         #[derive(Deserialize)]
         struct Generation {
             eos_token_id: Option<OneOrMore>,
         }
-        let tokenizer = read_tokenizer(dir, config)?;
+        let plain = files::text(dir, TOKENIZER)?;
         let chat = ChatTemplate::read(dir)?;
+        let words = match gguf_file(dir)? {
+            Some(path) if plain.is_none() || chat.is_none() => {
+                Some((gguf::Checkpoint::open(&path)?.text(), path))
+            }
+            _ => None,
+        };
+        let (tokenizer, words) = match (plain, words) {
+            (Some(text), words) => {
+                let path = dir.join(TOKENIZER);
+                let tokenizer = parse(&path, &text)?;
+                check(&tokenizer, &path, config)?;
+                // Only its template is wanted, and there need not be one.
+                (tokenizer, words.and_then(|(words, _)| words.ok()))
+            }
+            (None, Some((words, path))) => {
+                let words = words?;
+                check(&words.tokenizer, &path, config)?;
+                (words.tokenizer.clone(), Some(words))
+            }
+            (None, None) => {
+                let dir = dir.to_owned();
+                let file = TOKENIZER;
+                return Err(ModelError::Missing { dir, file });
+            }
+        };
+        let from_gguf = || {
+            let words = words.map(|words| (words.chat_template, words.special_tokens));
+            let (template, special) = words.unwrap_or_default();
+            ChatTemplate::new(template, special)
+        };
         let generation: Option<Generation> = files::json(dir, "generation_config.json")?;
         let generation = generation.and_then(|generation| generation.eos_token_id);
         let mut text = Self {
             eos: config.eos.iter().copied().collect(),
             spelling: Spelling::of(&tokenizer),
             tokenizer,
-            chat,
+            chat: chat.unwrap_or_else(from_gguf),
         };
         text.eos
             .extend(generation.into_iter().flat_map(OneOrMore::into_vec));
@@ -137,25 +172,24 @@ impl Text {
     }
 }
 
-fn read_tokenizer(dir: &Path, config: &Config) -> Result<Tokenizer, ModelError> {
-    let path = dir.join("tokenizer.json");
-    let damaged = |reason: String| ModelError::damaged(&path, reason);
-    let text = files::required_text(dir, "tokenizer.json")?;
-    let mut tokenizer: Tokenizer = text
-        .parse()
-        .map_err(|error: tokenizers::Error| damaged(error.to_string()))?;
+fn parse(path: &Path, text: &str) -> Result<Tokenizer, ModelError> {
+    let damaged = |error: tokenizers::Error| ModelError::damaged(path, error);
+    let mut tokenizer: Tokenizer = text.parse().map_err(damaged)?;
     // A file saved from training may carry both; a prompt is never cut in silence.
     tokenizer.with_padding(None);
-    tokenizer
-        .with_truncation(None)
-        .map_err(|error| damaged(error.to_string()))?;
+    tokenizer.with_truncation(None).map_err(damaged)?;
+    Ok(tokenizer)
+}
+
+/// Refuses words that the model cannot have learned.
+fn check(tokenizer: &Tokenizer, path: &Path, config: &Config) -> Result<(), ModelError> {
     // Tokens added later may lie beyond the model: some fine-tunes have a padding token that it never learned.
     let highest = tokenizer.get_vocab(false).into_values().max();
-    if let Some(id) = highest.filter(|&id| id as usize >= config.vocab) {
-        let vocab = config.vocab;
-        return Err(damaged(format!(
-            "it has the token {id}, the model only {vocab}: they do not belong together"
-        )));
-    }
-    Ok(tokenizer)
+    let Some(id) = highest.filter(|&id| id as usize >= config.vocab) else {
+        return Ok(());
+    };
+    let vocab = config.vocab;
+    let reason =
+        format!("it has the token {id}, the model only {vocab}: they do not belong together");
+    Err(ModelError::damaged(path, reason))
 }

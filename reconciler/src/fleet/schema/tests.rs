@@ -22,7 +22,7 @@ pools:
   workstation: { connect: ssh://workstation, devices: [cuda:0, cuda:1], advertise: 192.168.1.20 }
 models:
   qwen-0.5b:   { source: hf:Qwen/Qwen2.5-0.5B-Instruct }
-  mistral:     { source: "hf:mistralai/Mistral-7B-Instruct-v0.2@main", quantize: q4_k }
+  mistral:     { source: "hf:mistralai/Mistral-7B-Instruct-v0.2@main", quantize: q4 }
   tiny:        { source: ./examples/models/tiny-llama }
 workers:
   chat:        { model: qwen-0.5b, on: [mac/metal:0, workstation/cuda:0], replicas: 1 }
@@ -46,7 +46,7 @@ pools:
     host_keys: accept-new
   other: { <<: *box, connect: ssh://other:22, host_keys: strict }
 models:
-  file: { source: "hf:org/repo@refs/pr/1::model.gguf", quantize: }
+  file: { source: "hf:org/repo@refs/pr/1::model.gguf", dtype: bf16, quantize: }
 workers:
   idle: { model: file, on: ["b?x/cuda:*", other/*], replicas: 0, slots: 1024, context: 1 }
 checks:

@@ -8,13 +8,15 @@
 mod safetensors;
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;
 
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::error::ModelError;
-use super::files;
 use crate::cpu::Source;
 use crate::gguf;
 use safetensors::Safetensors;
@@ -51,7 +53,6 @@ impl Checkpoint {
     }
 
     fn open_gguf(path: &Path) -> Result<Self, ModelError> {
-        files::regular(path)?;
         let weights = gguf::Checkpoint::open(path)?;
         let all = weights.weights().values();
         Ok(Self {
@@ -123,14 +124,21 @@ impl Checkpoint {
     }
 }
 
-/// The GGUF file of a folder, if it has one.
+/// The GGUF file that a folder has in the place of safetensors, if it has one.
 pub(crate) fn gguf_file(dir: &Path) -> Result<Option<PathBuf>, ModelError> {
     let unreadable = |source| ModelError::Unreadable {
         path: dir.to_owned(),
         source,
     };
+    if safetensors::is_in(dir) {
+        return Ok(None);
+    }
+    let entries = match dir.read_dir() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        entries => entries.map_err(unreadable)?,
+    };
     let mut found: Vec<PathBuf> = Vec::new();
-    for entry in dir.read_dir().map_err(unreadable)? {
+    for entry in entries {
         let path = entry.map_err(unreadable)?.path();
         if path.extension().is_some_and(|it| it == "gguf") {
             found.push(path);

@@ -273,6 +273,11 @@ impl<'de> Visitor<'de> for Entries {
     }
 }
 
+/// Whether a folder has such files.
+pub(super) fn is_in(dir: &Path) -> bool {
+    [SINGLE, INDEX].iter().any(|name| dir.join(name).exists())
+}
+
 /// A text of a file, fit for a line of a terminal.
 fn shown(text: &str) -> String {
     const MOST: usize = 100;

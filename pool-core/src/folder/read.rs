@@ -1,0 +1,164 @@
+//! A model's folder on this machine: what of it a worker needs.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use super::{HEAD, INDEX, SINGLE, check_file, check_index};
+use crate::digest::Hasher;
+use crate::model::{Manifest, ModelFacts, ModelFile, NotAModel, needed_files};
+use crate::path::FilePath;
+
+/// Bytes of the longest text that is read: the index of a model with many thousand tensors has one.
+const LONGEST_TEXT: u64 = 64 << 20;
+
+/// Why a folder gives no model.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    #[error("cannot read {}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{} is not a model: {reason}", dir.display())]
+    NotAModel { dir: PathBuf, reason: NotAModel },
+}
+
+/// The files that a worker needs, each with its digest, and what config.json says.
+pub fn read(dir: &Path) -> Result<Manifest, FolderError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| FolderError::Io { path, source }
+    };
+    let not_a_model = |reason| FolderError::NotAModel {
+        dir: dir.to_owned(),
+        reason,
+    };
+    let mut paths: Vec<FilePath> = Vec::new();
+    for entry in dir.read_dir().map_err(io(dir))? {
+        let name = entry.map_err(io(dir))?.file_name();
+        // What has no safe name is nothing that a worker needs.
+        paths.extend(name.to_str().and_then(|name| name.parse().ok()));
+    }
+    let text = |name: &str| {
+        let path = dir.join(name);
+        text(&path).map_err(io(&path))
+    };
+    let needed = needed_files(&paths).map_err(not_a_model)?;
+    let has = |name: &str| needed.iter().any(|path| path.as_str() == name);
+    if has(INDEX) && !has(SINGLE) {
+        check_index(&text(INDEX)?, &needed).map_err(not_a_model)?;
+    }
+    let mut files = Vec::new();
+    for path in needed {
+        let at = dir.join(path.as_str());
+        let (file, first) = hash(&at, path).map_err(io(&at))?;
+        check_file(&file.path, &first, file.size).map_err(not_a_model)?;
+        files.push(file);
+    }
+    let facts = ModelFacts::from_config(&text("config.json")?).map_err(not_a_model)?;
+    Ok(Manifest::new(files, facts))
+}
+
+/// Opens a file that has an end: a pipe or a device may never give what is asked of it.
+pub fn open(path: &Path) -> io::Result<File> {
+    if path.metadata()?.is_file() {
+        return File::open(path);
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "it is not a regular file",
+    ))
+}
+
+fn text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    open(path)?
+        .take(LONGEST_TEXT + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > LONGEST_TEXT {
+        let reason = format!("it is longer than {LONGEST_TEXT} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+    }
+    Ok(text)
+}
+
+/// The digest of a file, and its first bytes.
+fn hash(at: &Path, path: FilePath) -> io::Result<(ModelFile, Vec<u8>)> {
+    let mut file = open(at)?;
+    let mut hasher = Hasher::default();
+    let mut first = Vec::with_capacity(HEAD);
+    let mut buffer = vec![0; 1 << 20];
+    let mut size = 0;
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            let sha256 = hasher.finish();
+            return Ok((ModelFile { path, size, sha256 }, first));
+        }
+        let missing = HEAD - first.len();
+        first.extend_from_slice(&buffer[..count.min(missing)]);
+        hasher.update(&buffer[..count]);
+        size += count as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tiny() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let tiny = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/models/tiny-llama");
+        for entry in std::fs::read_dir(tiny).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, dir.path().join(path.file_name().unwrap())).unwrap();
+        }
+        dir
+    }
+
+    fn refusal(change: impl FnOnce(&Path)) -> String {
+        let dir = tiny();
+        read(dir.path()).unwrap();
+        change(dir.path());
+        read(dir.path()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_may_never_end_is_refused_and_not_waited_for() {
+        for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+            let pipe = refusal(|dir| {
+                let path = dir.join(name);
+                std::fs::remove_file(&path).unwrap();
+                let made = std::process::Command::new("mkfifo").arg(path).status();
+                assert!(made.unwrap().success());
+            });
+            let device = refusal(|dir| {
+                std::fs::remove_file(dir.join(name)).unwrap();
+                std::os::unix::fs::symlink("/dev/zero", dir.join(name)).unwrap();
+            });
+            for error in [pipe, device] {
+                assert!(error.contains(name), "{error}");
+                assert!(error.ends_with("it is not a regular file"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn weights_that_cannot_be_whole_are_refused() {
+        let empty = refusal(|dir| std::fs::write(dir.join(SINGLE), "").unwrap());
+        assert!(empty.ends_with("model.safetensors is damaged: it is empty"));
+        let cut = refusal(|dir| {
+            let file = File::options().write(true).open(dir.join(SINGLE));
+            file.unwrap().set_len(1000).unwrap();
+        });
+        assert!(cut.contains("ends early"), "{cut}");
+        let shard = "model-00001-of-00001.safetensors";
+        let rename = |dir: &Path| std::fs::rename(dir.join(SINGLE), dir.join(shard)).unwrap();
+        let alone = refusal(rename);
+        assert!(alone.contains(shard) && alone.contains(INDEX), "{alone}");
+        let incomplete = refusal(|dir| {
+            rename(dir);
+            let index = r#"{"weight_map": {"a": "model-00002-of-00002.safetensors"}}"#;
+            std::fs::write(dir.join(INDEX), index).unwrap();
+        });
+        assert!(incomplete.contains("00002-of-00002"), "{incomplete}");
+    }
+}
