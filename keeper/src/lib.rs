@@ -6,7 +6,6 @@
 //! |---|---|
 //! | [`cli`], [`commands`] | the command line and one module a command |
 //! | [`fleet_file`] | finds and reads fleet.yaml |
-//! | [`model_folder`] | looks at a model's folder and hashes its files |
 //! | [`pools`] | opens and observes all pools at once |
 //! | [`apply`], [`actions`] | carries out a plan, action by action |
 //! | [`stream`] | asks a worker and reads its answer |

@@ -20,11 +20,11 @@ fn read(file: &str, bytes: &[u8]) -> Result<(), ModelError> {
     let checkpoint = Checkpoint::open(dir.path())?;
     let (embedding, norm) = ("model.embed_tokens.weight", "model.norm.weight");
     let mut row = Vec::new();
-    let norm = checkpoint.vector(norm, 64);
-    let shape = [512, 64];
+    let norm = checkpoint.vector(norm, 128);
+    let shape = [768, 128];
     let row = checkpoint
         .source(embedding, &shape)
-        .and_then(|_| checkpoint.read(embedding, 511..512, &mut row));
+        .and_then(|_| checkpoint.read(embedding, 767..768, &mut row));
     norm.and(row)
 }
 
