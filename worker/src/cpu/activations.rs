@@ -1,4 +1,4 @@
-//! Inputs of 8 bits, for weights of a group.
+//! Inputs as kernels want them: of 8 bits for weights of a group, rounded by twos for bf16.
 
 use super::Cpu;
 use super::kind::GROUP;
@@ -31,5 +31,19 @@ pub fn quantise(cpu: &Cpu, x: &[f32], groups: &mut Vec<Group>) {
         .chunks(&mut groups[..count], ALONE / 4, 4, |index, groups, _| {
             let x = &x[index * ALONE / 4 * GROUP..][..groups.len() * GROUP];
             raw::quantise(cpu.tier, x, groups);
+        });
+}
+
+/// Rounds the rows of `x`, each of `k` numbers, to bf16, two in a word, into the front of `pairs`: rows of `k / 2` words,
+/// rounded up.
+pub fn round(cpu: &Cpu, x: &[f32], k: usize, pairs: &mut Vec<u32>) {
+    let words = k.div_ceil(2);
+    let count = x.len() / k * words;
+    if pairs.len() < count {
+        pairs.resize(count, 0);
+    }
+    cpu.threads
+        .chunks(&mut pairs[..count], words, 4, |row, pairs, _| {
+            raw::round(cpu.tier, &x[row * k..][..k], pairs);
         });
 }

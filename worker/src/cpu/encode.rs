@@ -14,17 +14,15 @@ use super::source::{Source, scale_and_min};
 /// range over 15.
 pub fn put_row(tier: Tier, kind: Kind, panel: &mut [u8], lane: usize, row: &[f32]) {
     match kind {
-        Kind::F32 => put_numbers(panel, lane, row.iter().map(|x| x.to_le_bytes())),
-        Kind::F16 => put_numbers(
-            panel,
-            lane,
-            row.iter().map(|x| f16::from_f32(*x).to_le_bytes()),
-        ),
-        Kind::Bf16 => put_numbers(
-            panel,
-            lane,
-            row.iter().map(|x| bf16::from_f32(*x).to_le_bytes()),
-        ),
+        Kind::F32 => put_numbers(kind, panel, lane, row.iter().map(|x| x.to_le_bytes())),
+        Kind::F16 => {
+            let numbers = row.iter().map(|x| f16::from_f32(*x).to_le_bytes());
+            put_numbers(kind, panel, lane, numbers);
+        }
+        Kind::Bf16 => {
+            let numbers = row.iter().map(|x| bf16::from_f32(*x).to_le_bytes());
+            put_numbers(kind, panel, lane, numbers);
+        }
         Kind::Q8 => {
             let mut part = [Group::default(); 16];
             for (index, x) in row.chunks(part.len() * GROUP).enumerate() {
@@ -69,10 +67,10 @@ pub fn put_row(tier: Tier, kind: Kind, panel: &mut [u8], lane: usize, row: &[f32
 pub fn copy_blocks(source: Source, kind: Kind, panel: &mut [u8], lane: usize, row: &[u8]) -> bool {
     match (source, kind) {
         (Source::F32, Kind::F32) => {
-            put_numbers::<4>(panel, lane, row.as_chunks().0.iter().copied());
+            put_numbers::<4>(kind, panel, lane, row.as_chunks().0.iter().copied());
         }
         (Source::F16, Kind::F16) | (Source::Bf16, Kind::Bf16) => {
-            put_numbers::<2>(panel, lane, row.as_chunks().0.iter().copied());
+            put_numbers::<2>(kind, panel, lane, row.as_chunks().0.iter().copied());
         }
         (Source::Q8_0, Kind::Q8) => {
             for (group, block) in row.chunks_exact(34).enumerate() {
@@ -119,12 +117,13 @@ fn inverse(scale: f32) -> f32 {
 }
 
 fn put_numbers<const SIZE: usize>(
+    kind: Kind,
     panel: &mut [u8],
     lane: usize,
     numbers: impl Iterator<Item = [u8; SIZE]>,
 ) {
-    for (number, place) in numbers.zip(panel.chunks_exact_mut(SIZE * LANES)) {
-        place[lane * SIZE..][..SIZE].copy_from_slice(&number);
+    for (at, number) in numbers.enumerate() {
+        panel[kind.place(at, lane)..][..SIZE].copy_from_slice(&number);
     }
 }
 
@@ -156,12 +155,11 @@ fn put_scale(kind: Kind, panel: &mut [u8], group: usize, lane: usize, scale_and_
     }
 }
 
-/// Writes one number at place `index` of numbers of a kind outside groups.
+/// Writes one number, in f32 or f16, at place `index`.
 pub fn put_number(kind: Kind, data: &mut [u8], index: usize, x: f32) {
     let at = index * kind.size();
     match kind {
         Kind::F32 => data[at..at + 4].copy_from_slice(&x.to_le_bytes()),
-        Kind::F16 => data[at..at + 2].copy_from_slice(&f16::from_f32(x).to_le_bytes()),
-        _ => data[at..at + 2].copy_from_slice(&bf16::from_f32(x).to_le_bytes()),
+        _ => data[at..at + 2].copy_from_slice(&f16::from_f32(x).to_le_bytes()),
     }
 }

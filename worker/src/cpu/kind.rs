@@ -12,6 +12,7 @@ pub const TILE: usize = 8;
 pub enum Kind {
     F32,
     F16,
+    /// Two numbers of a row lie together, the first in the low half of a word.
     Bf16,
     /// `scale * (q - 128)`, `q` in 0..=255, scale in f16: GGUF's `Q8_0`, its bits moved.
     Q8,
@@ -20,6 +21,17 @@ pub enum Kind {
     /// `scale * q + min`, `q` in 0..=15, scale and min in f16: holds GGUF's `Q4_K`, whose scales and mins are rounded
     /// to f16.
     Q4Min,
+}
+
+/// The numbers that a kernel multiplies weights by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// f32, as they are.
+    Floats,
+    /// Rounded to bf16, by twos: as wide as the weights, so that one instruction multiplies two of each.
+    Pairs,
+    /// Quantised to 8 bits, by groups.
+    Groups,
 }
 
 impl Kind {
@@ -32,9 +44,18 @@ impl Kind {
         Self::Q4Min,
     ];
 
-    /// Whether inputs are quantised to 8 bits for it; else they stay f32.
+    /// What the inputs of a product with it are made.
+    pub const fn input(self) -> Input {
+        match self {
+            Self::F32 | Self::F16 => Input::Floats,
+            Self::Bf16 => Input::Pairs,
+            Self::Q8 | Self::Q4 | Self::Q4Min => Input::Groups,
+        }
+    }
+
+    /// Whether it has groups.
     pub const fn is_integer(self) -> bool {
-        matches!(self, Self::Q8 | Self::Q4 | Self::Q4Min)
+        matches!(self.input(), Input::Groups)
     }
 
     /// Bytes of one group of a panel, for kinds that have them.
@@ -60,6 +81,14 @@ impl Kind {
             Self::F32 => 4,
             Self::F16 | Self::Bf16 => 2,
             _ => panic!("{self:?} has no numbers outside groups"),
+        }
+    }
+
+    /// The byte of a panel where number `at` of a lane begins, for kinds without groups.
+    pub(super) fn place(self, at: usize, lane: usize) -> usize {
+        match self {
+            Self::Bf16 => (at / 2 * LANES + lane) * 4 + at % 2 * 2,
+            _ => (at * LANES + lane) * self.size(),
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Keys and values of sequences, in slots.
 
 use super::encode::put_number;
-use super::kind::{Kind, LANES};
+use super::kind::{Input, Kind, LANES};
 use super::raw::{Block, Region};
 use super::{Cpu, Error};
 
 /// Sizes of a [`KvCache`].
 #[derive(Clone, Copy, Debug)]
 pub struct KvShape {
-    /// F32, F16 or Bf16.
+    /// F32 or F16.
     pub kind: Kind,
     pub slots: usize,
     pub layers: usize,
@@ -42,10 +42,10 @@ impl KvCache {
     /// Bytes that a cache takes of a [`Region`].
     ///
     /// # Errors
-    /// When the kind is not one of floats, or the size is more than a machine can address.
+    /// When the kind is not F32 or F16, or the size is more than a machine can address.
     pub fn bytes_of(shape: KvShape) -> Result<usize, Error> {
         let KvShape { kind, head_dim, .. } = shape;
-        if kind.is_integer() {
+        if kind.input() != Input::Floats {
             return Err(Error::Columns {
                 kind,
                 columns: head_dim,

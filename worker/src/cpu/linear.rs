@@ -1,7 +1,7 @@
 //! Products of inputs and weights.
 
-use super::activations::quantise;
-use super::kind::{GROUP, LANES, TILE};
+use super::activations::{quantise, round};
+use super::kind::{GROUP, Input, LANES, TILE};
 use super::raw::{self, Columns};
 use super::{Cpu, Matrix, Scratch};
 
@@ -18,7 +18,8 @@ pub struct Linear<'a> {
 /// Several products of the same input `x` (rows, in), at once: q, k and v, or gate and up. One pass over the weights
 /// serves up to 8 rows.
 ///
-/// Where the weights are of a group, inputs are quantised to 8 bits first; sums of products within a group are exact.
+/// Where the weights are of a group, inputs are quantised to 8 bits first; sums of products within a group are exact. Where they
+/// are bf16, inputs are rounded to bf16.
 ///
 /// # Panics
 /// When shapes do not fit.
@@ -33,18 +34,20 @@ pub fn linear<const N: usize>(
     };
     let k = first.weights.columns();
     let rows = x.len().checked_div(k).unwrap_or(0);
-    let mut integer = false;
     for product in &products {
         let out = product.weights.rows();
         assert!(product.weights.columns() == k && x.len() == rows * k);
         assert_eq!(product.y.len(), rows * out);
         assert!(product.bias.is_none_or(|bias| bias.len() == out));
-        integer |= product.weights.kind().is_integer();
     }
-    if integer {
-        quantise(cpu, x, &mut scratch.inputs);
+    let wants = |input: Input| products.iter().any(|it| it.weights.kind().input() == input);
+    if wants(Input::Groups) {
+        quantise(cpu, x, &mut scratch.groups);
     }
-    let inputs = &scratch.inputs[..];
+    if wants(Input::Pairs) {
+        round(cpu, x, k, &mut scratch.pairs);
+    }
+    let (groups, pairs) = (&scratch.groups[..], &scratch.pairs[..]);
     let weights: [(&Matrix, Option<&[f32]>); N] =
         std::array::from_fn(|at| (products[at].weights, products[at].bias));
     let mut outputs = products.map(|product| Columns::new(product.y, product.weights.rows()));
@@ -56,25 +59,20 @@ pub fn linear<const N: usize>(
             let mut sums = [[0.0; LANES]; TILE];
             for start in (0..rows).step_by(TILE) {
                 let count = TILE.min(rows - start);
-                let per_row = if matrix.kind().is_integer() {
-                    k / GROUP
-                } else {
-                    k
+                let (tier, kind) = (cpu.tier, matrix.kind());
+                let per_row = match kind.input() {
+                    Input::Floats => k,
+                    Input::Pairs => k.div_ceil(2),
+                    Input::Groups => k / GROUP,
                 };
-                let offsets: [usize; TILE] = std::array::from_fn(|at| (start + at) * per_row);
-                let (offsets, sums) = (&offsets[..count], &mut sums[..count]);
-                if matrix.kind().is_integer() {
-                    raw::integers(
-                        cpu.tier,
-                        matrix.kind(),
-                        panel,
-                        per_row,
-                        inputs,
-                        offsets,
-                        sums,
-                    );
-                } else {
-                    raw::floats(cpu.tier, matrix.kind(), panel, k, x, offsets, sums);
+                let rows: [usize; TILE] = std::array::from_fn(|at| (start + at) * per_row);
+                let (rows, sums) = (&rows[..count], &mut sums[..count]);
+                match kind.input() {
+                    Input::Floats => raw::floats(tier, kind, panel, k, x, rows, sums),
+                    Input::Pairs => raw::pairs(tier, panel, per_row, pairs, rows, sums),
+                    Input::Groups => {
+                        raw::integers(tier, kind, panel, per_row, groups, rows, sums);
+                    }
                 }
                 for (at, sums) in sums.iter().enumerate() {
                     let y = tile.row(start + at);

@@ -127,9 +127,9 @@ impl Matrix {
         assert!(row < self.rows && out.len() == self.columns);
         let (panel, lane) = (self.panel_at(row / LANES), row % LANES);
         if !self.kind.is_integer() {
-            let size = self.kind.size();
             for (at, out) in out.iter_mut().enumerate() {
-                *out = decode(self.kind, &panel[(at * LANES + lane) * size..][..size]);
+                let number = &panel[self.kind.place(at, lane)..][..self.kind.size()];
+                *out = decode(self.kind, number);
             }
             return;
         }
@@ -152,7 +152,10 @@ fn panel(kind: Kind, columns: usize) -> Option<usize> {
     let bytes = if kind.is_integer() {
         (columns / GROUP).checked_mul(kind.group_bytes())?
     } else {
-        columns.checked_mul(LANES * kind.size())?
+        // Numbers by twos have a place for the second even where there is none.
+        columns
+            .checked_next_multiple_of(2)?
+            .checked_mul(LANES * kind.size())?
     };
     bytes.checked_next_multiple_of(LINE)
 }

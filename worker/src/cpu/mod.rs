@@ -75,7 +75,8 @@ impl Cpu {
 
 /// Memory that the operations work in, kept between tokens. It grows when it must, so make it large enough beforehand.
 pub struct Scratch {
-    inputs: Vec<Group>,
+    groups: Vec<Group>,
+    pairs: Vec<u32>,
     /// Attention scores, for each thread.
     scores: Vec<Mutex<Vec<f32>>>,
 }
@@ -86,7 +87,8 @@ impl Scratch {
     pub fn new(cpu: &Cpu, inputs: usize, positions: usize) -> Self {
         let scores = || Mutex::new(vec![0.0; attention::scores(positions)]);
         Self {
-            inputs: vec![Group::default(); inputs.div_ceil(kind::GROUP)],
+            groups: vec![Group::default(); inputs.div_ceil(kind::GROUP)],
+            pairs: vec![0; inputs.div_ceil(2)],
             scores: (0..cpu.threads.count()).map(|_| scores()).collect(),
         }
     }
@@ -97,7 +99,8 @@ impl Scratch {
             Ok(scores) => scores.len() * size_of::<f32>(),
             Err(poisoned) => poisoned.into_inner().len() * size_of::<f32>(),
         });
-        self.inputs.len() * size_of::<Group>() + scores.sum::<usize>()
+        let inputs = size_of_val(&self.groups[..]) + size_of_val(&self.pairs[..]);
+        inputs + scores.sum::<usize>()
     }
 }
 

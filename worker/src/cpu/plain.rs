@@ -140,3 +140,26 @@ pub fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32]) {
         (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
     }
 }
+
+/// Rounds to bf16, to the nearest and of two to the even one, two in a word, the first in its low half. Where the last has
+/// no second, it is 0.
+pub fn round(x: &[f32], pairs: &mut [u32]) {
+    let (twos, last) = x.as_chunks::<2>();
+    for (two, pair) in twos.iter().zip(&mut *pairs) {
+        *pair = bf16_bits(two[0]) | bf16_bits(two[1]) << 16;
+    }
+    if let ([last], Some(pair)) = (last, pairs.last_mut()) {
+        *pair = bf16_bits(*last);
+    }
+}
+
+fn bf16_bits(x: f32) -> u32 {
+    let bits = x.to_bits();
+    let rounded = (bits.wrapping_add(0x7fff + (bits >> 16 & 1))) >> 16;
+    // Rounded up, the bits of what is no number could become those of one.
+    if x.is_nan() {
+        bits >> 16 | 0x40
+    } else {
+        rounded
+    }
+}

@@ -31,6 +31,33 @@ pub fn floats(kind: Kind, panel: &[u8], k: usize, x: &[f32], rows: &[usize], out
     }
 }
 
+/// As [`floats`], for weights and inputs in bf16 by twos: the second product of a pair is added before the first, as
+/// `VDPBF16PS` has it (Intel SDM, volume 2). That instruction takes numbers below 2^-126 for 0, which nothing else does.
+pub fn pairs(panel: &[u8], k: usize, x: &[u32], rows: &[usize], out: &mut [Lanes]) {
+    for (row, out) in rows.iter().zip(out) {
+        let x = &x[*row..row + k];
+        *out = [0.0; LANES];
+        for (x, weights) in x.chunks(GROUP / 2).zip(panel.chunks(2 * LANES * GROUP)) {
+            let mut sum = [0.0; LANES];
+            for (x, weights) in x.iter().zip(weights.chunks_exact(4 * LANES)) {
+                let [first_x, second_x] = split(*x);
+                for (sum, weight) in sum.iter_mut().zip(weights.as_chunks().0) {
+                    let [first, second] = split(u32::from_le_bytes(*weight));
+                    *sum = first.mul_add(first_x, second.mul_add(second_x, *sum));
+                }
+            }
+            for (total, sum) in out.iter_mut().zip(sum) {
+                *total += sum;
+            }
+        }
+    }
+}
+
+/// The two numbers of a pair.
+fn split(pair: u32) -> [f32; 2] {
+    [pair << 16, pair & 0xffff_0000].map(f32::from_bits)
+}
+
 /// One number from its little-endian bytes.
 pub fn decode(kind: Kind, bytes: &[u8]) -> f32 {
     match *bytes {

@@ -11,7 +11,6 @@ use crate::cpu::kind::{GROUP, Kind, LANES, group_bytes};
 use crate::cpu::scalar::Lanes;
 
 const F32: u8 = Kind::F32 as u8;
-const F16: u8 = Kind::F16 as u8;
 const Q8: u8 = Kind::Q8 as u8;
 const Q4_MIN: u8 = Kind::Q4Min as u8;
 
@@ -23,11 +22,7 @@ unsafe fn load<const KIND: u8>(at: *const u8) -> __m256 {
     unsafe {
         match KIND {
             F32 => _mm256_loadu_ps(at.cast()),
-            F16 => _mm256_cvtph_ps(_mm_loadu_si128(at.cast())),
-            _ => {
-                let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(at.cast()));
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
-            }
+            _ => _mm256_cvtph_ps(_mm_loadu_si128(at.cast())),
         }
     }
 }
@@ -107,6 +102,55 @@ unsafe fn few_floats<const KIND: u8, const M: usize>(
         for m in 0..M {
             _mm256_storeu_ps(out[m].as_mut_ptr(), total[m][0]);
             _mm256_storeu_ps(out[m].as_mut_ptr().add(8), total[m][1]);
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+pub unsafe fn pairs<const M: usize>(
+    panel: &[u8],
+    k: usize,
+    x: &[u32],
+    rows: &[usize],
+    out: &mut [Lanes],
+) {
+    const PAIRS: usize = GROUP / 2;
+    let high = _mm256_set1_epi32(0xffff_0000_u32.cast_signed());
+    let first = |pairs| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs));
+    let second = |pairs| _mm256_castsi256_ps(_mm256_and_si256(pairs, high));
+    // SAFETY: `at` runs over `k` times 16 pairs of the panel, `x[m]` over the `k` pairs of its row.
+    unsafe {
+        let x: [*const u32; M] = from_fn(|m| x.as_ptr().add(rows[m]));
+        // Two passes of 8 rows each, so that the sums of 8 inputs stay in the registers.
+        for side in 0..2 {
+            let mut total = [_mm256_setzero_ps(); M];
+            let mut done = 0;
+            while done < k {
+                let at = panel.as_ptr().add(done * 64 + side * 32);
+                let mut sum = [_mm256_setzero_ps(); M];
+                let mut step = |i: usize| {
+                    let weights = _mm256_loadu_si256(at.add(i * 64).cast());
+                    let (low, high) = (first(weights), second(weights));
+                    for m in 0..M {
+                        let x = _mm256_set1_epi32(x[m].add(done + i).read().cast_signed());
+                        sum[m] = _mm256_fmadd_ps(high, second(x), sum[m]);
+                        sum[m] = _mm256_fmadd_ps(low, first(x), sum[m]);
+                    }
+                };
+                // A count known beforehand lets the compiler unroll.
+                if done + PAIRS <= k {
+                    (0..PAIRS).for_each(&mut step);
+                } else {
+                    (0..k - done).for_each(&mut step);
+                }
+                for m in 0..M {
+                    total[m] = _mm256_add_ps(total[m], sum[m]);
+                }
+                done += PAIRS;
+            }
+            for m in 0..M {
+                _mm256_storeu_ps(out[m].as_mut_ptr().add(side * 8), total[m]);
+            }
         }
     }
 }

@@ -14,7 +14,6 @@ use crate::cpu::scalar::Lanes;
 const AHEAD: usize = 2048;
 
 const F32: u8 = Kind::F32 as u8;
-const F16: u8 = Kind::F16 as u8;
 const Q8: u8 = Kind::Q8 as u8;
 const Q4: u8 = Kind::Q4 as u8;
 const Q4_MIN: u8 = Kind::Q4Min as u8;
@@ -38,11 +37,7 @@ unsafe fn load<const KIND: u8>(at: *const u8) -> __m512 {
     unsafe {
         match KIND {
             F32 => _mm512_loadu_ps(at.cast()),
-            F16 => _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())),
-            _ => {
-                let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(at.cast()));
-                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
-            }
+            _ => _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())),
         }
     }
 }
@@ -99,6 +94,77 @@ pub unsafe fn floats<const KIND: u8, const M: usize>(
         }
     }
 }
+
+/// Defines a kernel of pairs by what adds the products of a pair of each row and of the input to the sums.
+macro_rules! pairs {
+    ($name:ident, $features:literal, $add:expr) => {
+        #[target_feature(enable = $features)]
+        pub unsafe fn $name<const M: usize>(
+            panel: &[u8],
+            k: usize,
+            x: &[u32],
+            rows: &[usize],
+            out: &mut [Lanes],
+        ) {
+            const PAIRS: usize = GROUP / 2;
+            // SAFETY: `at` runs over `k` vectors of the panel, `x[m]` over the `k` pairs of its row.
+            unsafe {
+                let x: [*const u32; M] = from_fn(|m| x.as_ptr().add(rows[m]));
+                let mut total = [_mm512_setzero_ps(); M];
+                let mut at = panel.as_ptr();
+                let mut done = 0;
+                while done < k {
+                    let mut sum = [_mm512_setzero_ps(); M];
+                    let mut step = |i: usize| {
+                        let weights = _mm512_loadu_si512(at.add(i * 64).cast());
+                        for m in 0..M {
+                            let x = _mm512_set1_epi32(x[m].add(done + i).read().cast_signed());
+                            sum[m] = $add(sum[m], weights, x);
+                        }
+                    };
+                    // A count known beforehand lets the compiler unroll.
+                    if done + PAIRS <= k {
+                        if M > 1 {
+                            ahead(at, PAIRS);
+                        }
+                        (0..PAIRS).for_each(&mut step);
+                    } else {
+                        (0..k - done).for_each(&mut step);
+                    }
+                    for m in 0..M {
+                        total[m] = _mm512_add_ps(total[m], sum[m]);
+                    }
+                    at = at.wrapping_add(PAIRS * 64);
+                    done += PAIRS;
+                }
+                for m in 0..M {
+                    _mm512_storeu_ps(out[m].as_mut_ptr(), total[m]);
+                }
+            }
+        }
+    };
+}
+
+pairs!(
+    pairs,
+    "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma,f16c",
+    |sum, weights: __m512i, x: __m512i| {
+        let halves = |pairs: __m512i| std::mem::transmute::<__m512i, __m512bh>(pairs);
+        _mm512_dpbf16_ps(sum, halves(weights), halves(x))
+    }
+);
+
+pairs!(
+    pairs_widened,
+    "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c",
+    |sum, weights: __m512i, x: __m512i| {
+        let first = |pairs| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs));
+        let high = _mm512_set1_epi32(0xffff_0000_u32.cast_signed());
+        let second = |pairs| _mm512_castsi512_ps(_mm512_and_si512(pairs, high));
+        let sum = _mm512_fmadd_ps(second(weights), second(x), sum);
+        _mm512_fmadd_ps(first(weights), first(x), sum)
+    }
+);
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
 pub unsafe fn integers<const KIND: u8, const M: usize>(

@@ -3,7 +3,7 @@
 use super::Tier;
 use super::tier::Set;
 use crate::cpu::activations::Group;
-use crate::cpu::kind::{Kind, LANES, TILE};
+use crate::cpu::kind::{Input, Kind, LANES, TILE};
 use crate::cpu::scalar::{self, Lanes};
 
 #[cfg(target_arch = "aarch64")]
@@ -13,19 +13,22 @@ use super::{avx2, avx512};
 
 /// Calls a kernel compiled for a fixed number of rows, at most [`TILE`].
 macro_rules! by_rows {
-    ($isa:ident :: $kernel:ident, $kind:expr, $count:expr, $arguments:tt) => {
+    ($isa:ident :: $kernel:ident [$($kind:expr)?], $count:expr, $arguments:tt) => {
         match $count {
-            1 => by_rows!(@ $isa, $kernel, $kind, 1, $arguments),
-            2 => by_rows!(@ $isa, $kernel, $kind, 2, $arguments),
-            3 => by_rows!(@ $isa, $kernel, $kind, 3, $arguments),
-            4 => by_rows!(@ $isa, $kernel, $kind, 4, $arguments),
-            5 => by_rows!(@ $isa, $kernel, $kind, 5, $arguments),
-            6 => by_rows!(@ $isa, $kernel, $kind, 6, $arguments),
-            7 => by_rows!(@ $isa, $kernel, $kind, 7, $arguments),
-            _ => by_rows!(@ $isa, $kernel, $kind, 8, $arguments),
+            1 => by_rows!(@ $isa, $kernel, ($($kind)?), 1, $arguments),
+            2 => by_rows!(@ $isa, $kernel, ($($kind)?), 2, $arguments),
+            3 => by_rows!(@ $isa, $kernel, ($($kind)?), 3, $arguments),
+            4 => by_rows!(@ $isa, $kernel, ($($kind)?), 4, $arguments),
+            5 => by_rows!(@ $isa, $kernel, ($($kind)?), 5, $arguments),
+            6 => by_rows!(@ $isa, $kernel, ($($kind)?), 6, $arguments),
+            7 => by_rows!(@ $isa, $kernel, ($($kind)?), 7, $arguments),
+            _ => by_rows!(@ $isa, $kernel, ($($kind)?), 8, $arguments),
         }
     };
-    (@ $isa:ident, $kernel:ident, $kind:expr, $rows:literal, ($($argument:expr),*)) => {
+    (@ $isa:ident, $kernel:ident, (), $rows:literal, ($($argument:expr),*)) => {
+        $isa::$kernel::<$rows>($($argument),*)
+    };
+    (@ $isa:ident, $kernel:ident, ($kind:expr), $rows:literal, ($($argument:expr),*)) => {
         $isa::$kernel::<{ $kind }, $rows>($($argument),*)
     };
 }
@@ -34,7 +37,7 @@ macro_rules! by_rows {
 macro_rules! by_kind {
     ($isa:ident :: $kernel:ident, $kind:expr, [$($name:ident),*], $count:expr, $arguments:tt) => {
         match $kind {
-            $(Kind::$name => by_rows!($isa::$kernel, Kind::$name as u8, $count, $arguments),)*
+            $(Kind::$name => by_rows!($isa::$kernel[Kind::$name as u8], $count, $arguments),)*
             _ => unreachable!("checked by the caller"),
         }
     };
@@ -54,7 +57,7 @@ pub fn floats(
     rows: &[usize],
     out: &mut [Lanes],
 ) {
-    assert!(!kind.is_integer() && panel.len() >= k * LANES * kind.size());
+    assert!(kind.input() == Input::Floats && panel.len() >= k * LANES * kind.size());
     assert!(rows.len() <= TILE && out.len() >= rows.len());
     assert!(
         rows.iter()
@@ -71,18 +74,18 @@ pub fn floats(
             by_kind!(
                 avx2::floats,
                 kind,
-                [F32, F16, Bf16],
+                [F32, F16],
                 rows.len(),
                 (panel, k, x, rows, out)
             );
         },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Set::Avx512 => unsafe {
+        Set::Avx512 | Set::Avx512Bf16 => unsafe {
             by_kind!(
                 avx512::floats,
                 kind,
-                [F32, F16, Bf16],
+                [F32, F16],
                 rows.len(),
                 (panel, k, x, rows, out)
             );
@@ -93,11 +96,46 @@ pub fn floats(
             by_kind!(
                 neon::floats,
                 kind,
-                [F32, F16, Bf16],
+                [F32, F16],
                 rows.len(),
                 (panel, k, x, rows, out)
             );
         },
+    }
+}
+
+/// As [`floats`], for weights and inputs in bf16 by twos: `k` and `rows` count pairs.
+///
+/// # Panics
+/// When a length is wrong.
+pub fn pairs(tier: Tier, panel: &[u8], k: usize, x: &[u32], rows: &[usize], out: &mut [Lanes]) {
+    assert!(panel.len() >= k * LANES * 4);
+    assert!(rows.len() <= TILE && out.len() >= rows.len());
+    assert!(
+        rows.iter()
+            .all(|row| row.checked_add(k).is_some_and(|end| end <= x.len()))
+    );
+    if rows.is_empty() {
+        return;
+    }
+    match tier.0 {
+        Set::Scalar => scalar::pairs(panel, k, x, rows, out),
+        // SAFETY: the tier was detected, and the lengths are as the kernels need, by the tests above.
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx2 => unsafe { by_rows!(avx2::pairs[], rows.len(), (panel, k, x, rows, out)) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx512 => unsafe {
+            by_rows!(avx512::pairs_widened[], rows.len(), (panel, k, x, rows, out));
+        },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Set::Avx512Bf16 => unsafe {
+            by_rows!(avx512::pairs[], rows.len(), (panel, k, x, rows, out));
+        },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        Set::Neon => unsafe { by_rows!(neon::pairs[], rows.len(), (panel, k, x, rows, out)) },
     }
 }
 
@@ -138,7 +176,7 @@ pub fn integers(
         },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Set::Avx512 => unsafe {
+        Set::Avx512 | Set::Avx512Bf16 => unsafe {
             by_kind!(
                 avx512::integers,
                 kind,

@@ -26,9 +26,11 @@ mod team;
 mod tier;
 mod vectorised;
 
-pub use dispatch::{floats, integers};
+pub use dispatch::{floats, integers, pairs};
 pub use lend::Columns;
 pub use region::{Block, Region};
 pub use team::Threads;
 pub use tier::Tier;
-pub use vectorised::{add, exponentials, largest, quantise, rms_norm, rotate, scale, swiglu};
+pub use vectorised::{
+    add, exponentials, largest, quantise, rms_norm, rotate, round, scale, swiglu,
+};

@@ -23,8 +23,7 @@ unsafe fn load<const KIND: u8>(at: *const u8) -> float32x4_t {
     unsafe {
         match KIND {
             F32 => vld1q_f32(at.cast()),
-            F16 => vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(at.cast()))),
-            _ => vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(at.cast()))),
+            _ => vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(at.cast()))),
         }
     }
 }
@@ -72,6 +71,55 @@ pub unsafe fn floats<const KIND: u8, const M: usize>(
             for m in 0..M {
                 vst1q_f32(out[m].as_mut_ptr().add(side * 8), total[m][0]);
                 vst1q_f32(out[m].as_mut_ptr().add(side * 8 + 4), total[m][1]);
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "neon")]
+pub unsafe fn pairs<const M: usize>(
+    panel: &[u8],
+    k: usize,
+    x: &[u32],
+    rows: &[usize],
+    out: &mut [Lanes],
+) {
+    const PAIRS: usize = GROUP / 2;
+    let high = vdupq_n_u32(0xffff_0000);
+    let first = |pairs| vreinterpretq_f32_u32(vshlq_n_u32::<16>(pairs));
+    let second = |pairs| vreinterpretq_f32_u32(vandq_u32(pairs, high));
+    // SAFETY: `at` runs over `k` times 16 pairs of the panel, `x[m]` over the `k` pairs of its row.
+    unsafe {
+        let x: [*const u32; M] = from_fn(|m| x.as_ptr().add(rows[m]));
+        // Four passes of 4 rows each, so that the sums of 8 inputs stay in the registers.
+        for quarter in 0..4 {
+            let mut total = [vdupq_n_f32(0.0); M];
+            let mut done = 0;
+            while done < k {
+                let at = panel.as_ptr().add(done * 64 + quarter * 16);
+                let mut sum = [vdupq_n_f32(0.0); M];
+                let mut step = |i: usize| {
+                    let weights = vld1q_u32(at.add(i * 64).cast());
+                    let (low, high) = (first(weights), second(weights));
+                    for m in 0..M {
+                        let x = vdupq_n_u32(x[m].add(done + i).read());
+                        sum[m] = vfmaq_f32(sum[m], high, second(x));
+                        sum[m] = vfmaq_f32(sum[m], low, first(x));
+                    }
+                };
+                // A count known beforehand lets the compiler unroll.
+                if done + PAIRS <= k {
+                    (0..PAIRS).for_each(&mut step);
+                } else {
+                    (0..k - done).for_each(&mut step);
+                }
+                for m in 0..M {
+                    total[m] = vaddq_f32(total[m], sum[m]);
+                }
+                done += PAIRS;
+            }
+            for m in 0..M {
+                vst1q_f32(out[m].as_mut_ptr().add(quarter * 4), total[m]);
             }
         }
     }

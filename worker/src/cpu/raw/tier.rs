@@ -11,6 +11,9 @@ pub(super) enum Set {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// With the products of bf16.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
     #[cfg(target_arch = "aarch64")]
     Neon,
 }
@@ -40,6 +43,9 @@ impl Tier {
             if avx512 {
                 tiers.push(Self(Set::Avx512));
             }
+            if avx512 && is_x86_feature_detected!("avx512bf16") {
+                tiers.push(Self(Set::Avx512Bf16));
+            }
         }
         #[cfg(target_arch = "aarch64")]
         if std::arch::is_aarch64_feature_detected!("neon") {
@@ -53,7 +59,7 @@ impl Tier {
         Self::available().pop().unwrap_or(Self::SCALAR)
     }
 
-    /// The tier of that name, if this machine has it: `scalar`, `avx2`, `avx512`, `neon`.
+    /// The tier of that name, if this machine has it: `scalar`, `avx2`, `avx512`, `avx512-bf16`, `neon`.
     pub fn named(name: &str) -> Option<Self> {
         Self::available()
             .into_iter()
@@ -67,6 +73,8 @@ impl Tier {
             Set::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Set::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512Bf16 => "avx512-bf16",
             #[cfg(target_arch = "aarch64")]
             Set::Neon => "neon",
         }

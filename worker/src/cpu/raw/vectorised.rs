@@ -24,7 +24,7 @@ macro_rules! for_each_tier {
             match tier.0 {
                 // SAFETY: the tier was detected.
                 #[cfg(target_arch = "x86_64")]
-                Set::Avx512 => unsafe { avx512($($argument),*) },
+                Set::Avx512 | Set::Avx512Bf16 => unsafe { avx512($($argument),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 Set::Avx2 => unsafe { avx2($($argument),*) },
@@ -37,6 +37,7 @@ macro_rules! for_each_tier {
 
 for_each_tier! {
     quantise(x: &[f32], groups: &mut [Group]);
+    round(x: &[f32], pairs: &mut [u32]);
     largest(x: &[f32]) -> f32;
     exponentials(x: &mut [f32], by: f32) -> f32;
     rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);

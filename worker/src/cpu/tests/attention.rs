@@ -117,7 +117,7 @@ fn places(numbers: &mut Numbers, shape: &KvShape, rows: usize) -> Vec<Place> {
 #[test]
 fn attention_is_the_formula_for_all_shapes() {
     let mut numbers = Numbers::new(12);
-    for kind in [Kind::F32, Kind::F16, Kind::Bf16] {
+    for kind in [Kind::F32, Kind::F16] {
         for (heads, group, head_dim, capacity, window) in [
             (1, 1, 8, 1, None),
             (2, 7, 64, 100, None),

@@ -1,6 +1,6 @@
 use super::{Numbers, assert_close, bits, held, little_endian, matrix, processors};
 use crate::cpu::activations::Group;
-use crate::cpu::kind::Kind;
+use crate::cpu::kind::{Input, Kind};
 use crate::cpu::{Cpu, Error, Linear, Matrix, Region, Scratch, Source, linear};
 use crate::cpu::{Tier, raw};
 
@@ -20,8 +20,18 @@ fn product(cpu: &Cpu, weights: &Matrix, bias: Option<&[f32]>, x: &[f32]) -> Vec<
     y
 }
 
-/// Inputs as 8 bits hold them.
-fn rounded(x: &[f32]) -> Vec<f32> {
+/// Inputs as a kind has them multiplied.
+fn seen(kind: Kind, x: &[f32]) -> Vec<f32> {
+    match kind.input() {
+        Input::Floats => return x.to_vec(),
+        Input::Pairs => {
+            return x
+                .iter()
+                .map(|x| half::bf16::from_f32(*x).to_f32())
+                .collect();
+        }
+        Input::Groups => {}
+    }
     let mut groups = vec![Group::default(); x.len() / 32];
     raw::quantise(Tier::SCALAR, x, &mut groups);
     let numbers = |group: &Group| group.q.map(|q| f32::from(q) * group.scale);
@@ -45,12 +55,7 @@ fn a_product_is_that_of_the_weights_as_kept() {
                 let weights = matrix(&cpu, kind, out, k, &numbers.floats(out * k));
                 let (x, bias) = (numbers.floats(rows * k), numbers.floats(out));
                 let kept = held(&weights);
-                let seen = if kind.is_integer() {
-                    rounded(&x)
-                } else {
-                    x.clone()
-                };
-                let wanted: Vec<f64> = seen
+                let wanted: Vec<f64> = seen(kind, &x)
                     .chunks_exact(k)
                     .flat_map(|x| {
                         let kept = &kept;
