@@ -26,7 +26,8 @@ of the same sizes; without Python, a compiler or a network its column stays empt
 - *limit* of decode: bytes that all threads together read per second, over the bytes of weights that a token reads (34 for 32
   numbers in q8_0).
 - *load to ready*: from the start of the process to `/ready` 200, q8_0 made from bf16 on the way; the limit is twice the time of
-  `cat` of the file just before, and a second.
+  `cat` of the file just before, and a second. It is the second of two starts in a row: a virtual machine gets memory that it
+  has not used for a while from its host page by page, at a pace that is the host's.
 - *peak while loading*: `VmHWM` of the process once it is ready; the limit is weights and KV by its `/health`.
 - *HTTP*: one stream of `/execute`, from its first token to its last on the client's clock; the limit is the network alone,
   before and after.

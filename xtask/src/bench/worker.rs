@@ -58,7 +58,9 @@ impl Worker<'_> {
     fn round(&mut self, size: Size, rounds: &mut Rounds) -> anyhow::Result<()> {
         let read = read(&self.model.join("model.safetensors"))?;
         let context = CONTEXT.min(self.shape.context);
-        let service = Service::start(self.program, self.model, self.kept, context, BATCH)?;
+        let start = || Service::start(self.program, self.model, self.kept, context, BATCH);
+        drop(start()?);
+        let service = start()?;
         rounds.load.push(Round {
             ours: service.load.as_secs_f64(),
             peer: None,
