@@ -30,6 +30,8 @@ fn main() -> ExitCode {
         )
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // A log that nobody takes any more must not end the worker.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .init();
     match serve(launch) {
@@ -49,7 +51,8 @@ fn main() -> ExitCode {
 }
 
 fn serve(launch: WorkerLaunch) -> anyhow::Result<()> {
-    let variable = std::env::var(tokens::VARIABLE).ok();
+    let variable = std::env::var_os(tokens::VARIABLE);
+    let variable = variable.as_ref().map(|token| token.to_string_lossy());
     let tokens = Tokens::read(launch.token_file.as_deref(), variable.as_deref());
     let settings = Settings {
         tokens: tokens.map_err(WorkerError::from)?,

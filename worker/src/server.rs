@@ -153,7 +153,7 @@ pub async fn serve(
         started_at: Timestamp::now(),
         keep_alive: settings.keep_alive,
         body_timeout: settings.body_timeout,
-        tokenizing: Semaphore::new(2),
+        tokenizing: Arc::new(Semaphore::new(2)),
         owners: RandomState::new(),
         shutdown: Notify::new(),
     });

@@ -101,7 +101,7 @@ fn read_private(path: &Path) -> Result<String, TokenError> {
         path: path.to_owned(),
         source,
     };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let file = pool_core::folder::open(path).map_err(unreadable)?;
     // Of the file that is open, so that no other takes its place in between.
     let mode = file.metadata().map_err(unreadable)?.mode() & 0o777;
     if mode & 0o077 != 0 {

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use worker::server::Settings;
 
-use crate::support::{Client, Folder, Server, launch, sing, tiny, within};
+use crate::support::{Client, Folder, Server, ask, launch, read_json, sing, tiny, within};
 
 async fn connect(client: &Client) -> TcpStream {
     TcpStream::connect(client.address()).await.unwrap()
@@ -220,4 +220,93 @@ async fn metrics_count_what_happened() {
     )
     .await;
     assert!((weights - memory["memory"]["weights"].as_f64().unwrap()).abs() < f64::EPSILON);
+}
+
+/// A tokenizer may know more tokens than the model: some fine-tunes have a padding token that was never learned.
+#[tokio::test]
+async fn a_token_that_the_model_never_learned_harms_only_who_sends_it() {
+    let folder = Folder::endless();
+    let known = read_json(folder.file("config.json"))["vocab_size"].clone();
+    folder.edit("tokenizer.json", |tokenizer| {
+        let pad = json!({"id": known, "content": "[PAD]", "special": true, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false});
+        tokenizer["added_tokens"].as_array_mut().unwrap().push(pad);
+    });
+    let server = Server::start(launch(folder.path()), Settings::default()).await;
+    let mut other = server.client.execute(&sing("other")).await;
+    other.first_token().await;
+    for (path, body, field) in [
+        (
+            "/execute",
+            json!({"job_id": "a", "prompt": "hi [PAD]"}),
+            "prompt",
+        ),
+        (
+            "/v1/completions",
+            json!({"model": "tiny", "prompt": "hi [PAD]"}),
+            "prompt",
+        ),
+        (
+            "/v1/completions",
+            json!({"model": "tiny", "prompt": [known]}),
+            "prompt",
+        ),
+        (
+            "/v1/chat/completions",
+            json!({"model": "tiny", "messages": [{"role": "user", "content": "[PAD]"}]}),
+            "messages",
+        ),
+    ] {
+        let answer = server.client.post(path, &body).await;
+        assert_eq!(answer.status(), 400, "{body}");
+        let answer = answer.text().await.unwrap();
+        assert!(
+            answer.contains(field) && !answer.contains("hi ["),
+            "{answer}"
+        );
+    }
+    other.first_token().await;
+    server.client.cancel("other").await;
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_takes_does_not_end_the_worker() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let mut worker = std::process::Command::new(env!("CARGO_BIN_EXE_llm-worker-rbee"))
+        .arg("--model-dir")
+        .arg(tiny())
+        .args(["--listen", &address])
+        .stderr(full)
+        .spawn()
+        .unwrap();
+    let client = Client::new(&address);
+    within(async {
+        while client
+            .request(reqwest::Method::GET, "/ready")
+            .send()
+            .await
+            .is_err()
+        {
+            assert!(worker.try_wait().unwrap().is_none(), "it ended");
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    client.until_ready().await;
+    assert_eq!(client.get("/nothing").await.status(), 404);
+    assert_eq!(
+        client
+            .answer(&ask("a", "What is the capital of France?"))
+            .await
+            .text,
+        "Paris"
+    );
+    worker.kill().unwrap();
+    worker.wait().unwrap();
 }

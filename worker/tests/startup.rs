@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use serde_json::json;
 
-use crate::support::{Binary, Folder, Server, ask, launch, tiny};
+use crate::support::{Binary, Folder, Server, ask, launch, read_json, tiny};
 use worker::server::Settings;
 
 /// What a worker for this folder says when it fails.
@@ -91,6 +91,35 @@ fn a_damaged_file_is_named() {
     );
 }
 
+/// It is tried out before anybody asks.
+#[test]
+fn a_tokenizer_that_fails_at_any_text_is_refused() {
+    let folder = Folder::copy();
+    let whole = read_json(folder.file("tokenizer.json"));
+    let template = |single: serde_json::Value, ids: serde_json::Value| {
+        json!({"type": "TemplateProcessing", "single": single, "pair": [],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": ids, "tokens": ["<s>"]}}})
+    };
+    let start = json!([{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]);
+    let strip = json!({"type": "Strip", "content": "A", "start": 50, "stop": 50});
+    for (part, value) in [
+        ("post_processor", template(start, json!([999_999]))),
+        (
+            "normalizer",
+            json!({"type": "Replace", "pattern": {"String": ""}, "content": "x"}),
+        ),
+        ("decoder", strip),
+    ] {
+        let mut tokenizer = whole.clone();
+        tokenizer[part] = value;
+        std::fs::write(folder.file("tokenizer.json"), tokenizer.to_string()).unwrap();
+        says(
+            &failure(folder.path(), &[]),
+            &["tokenizer.json", "cannot read and write"],
+        );
+    }
+}
+
 #[test]
 fn weights_of_another_shape_than_the_config_says_are_refused() {
     let folder = Folder::copy();
@@ -100,6 +129,13 @@ fn weights_of_another_shape_than_the_config_says_are_refused() {
     says(
         &failure(folder.path(), &[]),
         &["model.layers.3.", "missing"],
+    );
+    folder.edit("config.json", |config| {
+        config["num_hidden_layers"] = json!(16_000_000);
+    });
+    says(
+        &failure(folder.path(), &[]),
+        &["num_hidden_layers", "16000000"],
     );
     let folder = Folder::copy();
     folder.edit("config.json", |config| {

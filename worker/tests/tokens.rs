@@ -173,6 +173,33 @@ fn tokens_that_are_no_secret_stop_the_start() {
     }
 }
 
+#[test]
+fn a_token_that_cannot_be_read_stops_the_start() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let start = |change: &dyn Fn(&mut std::process::Command)| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_llm-worker-rbee"));
+        command.arg("--model-dir").arg(tiny());
+        command.args(["--listen", "127.0.0.1:0"]);
+        change(&mut command);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let log = start(&|command| {
+        let token = std::ffi::OsStr::from_bytes(b"0123456789abcdef\xff");
+        command.env(worker::tokens::VARIABLE, token);
+    });
+    assert!(log.contains(worker::tokens::VARIABLE), "{log}");
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("tokens");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let log = start(&|command| {
+        command.arg("--token-file").arg(&pipe);
+    });
+    assert!(log.contains("not a regular file"), "{log}");
+}
+
 /// What a salt is for shows in the engine; here, that each request may have one.
 #[tokio::test]
 async fn a_salt_is_taken_with_every_kind_of_request() {

@@ -11,8 +11,9 @@ use pool_core::serving::{
 use pool_core::worker::WorkerRecord;
 use reqwest::{Client, StatusCode};
 
-/// How long a worker may take to answer a question that needs no inference.
-const PROBE: Duration = Duration::from_secs(1);
+/// How long a worker may take to answer a question that needs no inference: long enough for a machine that is very busy, since
+/// a worker that does not answer is replaced.
+const PROBE: Duration = Duration::from_secs(5);
 
 /// The client for workers: no proxy stands between a hive and its own machine.
 pub fn client() -> crate::error::Result<Client> {

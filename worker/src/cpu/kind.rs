@@ -4,6 +4,8 @@
 pub const LANES: usize = 16;
 /// Numbers along a row that share a scale, and whose products are summed before they join the total of the row.
 pub const GROUP: usize = 32;
+/// Pairs of bf16 along a row whose products are summed before they join the total of the row.
+pub const CHAIN: usize = 64;
 /// Rows of input that a kernel takes at a time.
 pub const TILE: usize = 8;
 

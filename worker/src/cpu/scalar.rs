@@ -6,7 +6,7 @@
 use half::{bf16, f16};
 
 use super::activations::Group;
-use super::kind::{GROUP, Kind, LANES};
+use super::kind::{CHAIN, GROUP, Kind, LANES};
 
 pub type Lanes = [f32; LANES];
 
@@ -32,12 +32,12 @@ pub fn floats(kind: Kind, panel: &[u8], k: usize, x: &[f32], rows: &[usize], out
 }
 
 /// As [`floats`], for weights and inputs in bf16 by twos: the second product of a pair is added before the first, as
-/// `VDPBF16PS` has it (Intel SDM, volume 2). That instruction takes numbers below 2^-126 for 0, which nothing else does.
+/// `VDPBF16PS` has it (Intel SDM, volume 2), in chains of [`CHAIN`]. That instruction takes numbers below 2^-126 for 0, which nothing else does.
 pub fn pairs(panel: &[u8], k: usize, x: &[u32], rows: &[usize], out: &mut [Lanes]) {
     for (row, out) in rows.iter().zip(out) {
         let x = &x[*row..row + k];
         *out = [0.0; LANES];
-        for (x, weights) in x.chunks(GROUP / 2).zip(panel.chunks(2 * LANES * GROUP)) {
+        for (x, weights) in x.chunks(CHAIN).zip(panel.chunks(4 * LANES * CHAIN)) {
             let mut sum = [0.0; LANES];
             for (x, weights) in x.iter().zip(weights.chunks_exact(4 * LANES)) {
                 let [first_x, second_x] = split(*x);

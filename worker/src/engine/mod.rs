@@ -87,6 +87,9 @@ pub struct Load {
     pub stalled: bool,
 }
 
+/// Bytes of the thread's stack, taken as they are used: reading a chat template recurses as deep as it is nested.
+const STACK: usize = 256 << 20;
+
 /// How long a step may take that has to end with its worker.
 const LAST_STEP: Duration = Duration::from_millis(500);
 
@@ -183,6 +186,7 @@ impl Engine {
         };
         std::thread::Builder::new()
             .name("inference".to_owned())
+            .stack_size(STACK)
             .spawn(move || {
                 let _ = tell.send(run::run(&shared, load));
             })?;

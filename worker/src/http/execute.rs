@@ -42,7 +42,7 @@ pub(super) async fn execute(
     let (_, context) = service.engine.text().ok_or(Refused::Loading)?;
     let input = request.input;
     let field = field_of(&input);
-    let prompt = tokenize(&service, move |text| text.encode(&input)).await?;
+    let prompt = tokenize(&service, input, None).await?;
     let max_tokens = fit(field, prompt.len(), request.max_tokens, context)?;
     let (events, receiver) = unbounded_channel();
     service.submit(Job {

@@ -61,7 +61,7 @@ pub(crate) struct Service {
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
     /// Prompts that are tokenized at the same time: each takes many times its own memory.
-    pub tokenizing: Semaphore,
+    pub tokenizing: Arc<Semaphore>,
     /// Keyed by chance, so that nobody outside can make two owners look the same.
     pub owners: RandomState,
     /// Somebody asked for the end.

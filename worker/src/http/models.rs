@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use pool_core::serving::ErrorCode;
 use pool_core::serving::openai::{ModelCard, ModelList, TokenizeRequest, Tokenized};
-use pool_core::serving::{ErrorCode, Input};
 
 use super::refusal::Refusal;
 use super::{Service, body, prompt};
@@ -58,10 +58,7 @@ pub(super) async fn tokenize(
     }
     let (_, context) = service.engine.text().ok_or(Refused::Loading)?;
     let input = request.input;
-    let add = request
-        .add_special_tokens
-        .unwrap_or(matches!(input, Input::Prompt(_)));
-    let tokens = prompt::tokenize(&service, move |text| text.encode_with(&input, add)).await?;
+    let tokens = prompt::tokenize(&service, input, request.add_special_tokens).await?;
     Ok(Json(Tokenized {
         count: tokens.len() as u64,
         tokens,

@@ -8,20 +8,30 @@ use pool_core::serving::{ErrorCode, Input};
 use super::Service;
 use super::refusal::Refusal;
 use crate::engine::Refused;
-use crate::text::{ChatError, Text};
+use crate::text::Text;
 
-/// Runs the tokenizer. A long prompt takes a while; the other connections do not wait for it.
+/// Runs the tokenizer, with its own special tokens, which a raw prompt gets and a rendered conversation has already, unless
+/// `add_special_tokens` says otherwise. A long prompt takes a while; the other connections do not wait for it.
 pub(super) async fn tokenize(
     service: &Service,
-    work: impl FnOnce(&Text) -> Result<Vec<u32>, ChatError> + Send + 'static,
+    input: Input,
+    add_special_tokens: Option<bool>,
 ) -> Result<Vec<u32>, Refusal> {
     let (text, _) = service.engine.text().ok_or(Refused::Loading)?;
-    let turn = service.tokenizing.acquire().await;
-    let tokens = tokio::task::spawn_blocking(move || work(&text))
-        .await
-        .map_err(|_| Refusal::new(ErrorCode::Internal, "the prompt could not be tokenized"))??;
-    drop(turn);
-    Ok(tokens)
+    let field = field_of(&input);
+    let turn = Arc::clone(&service.tokenizing).acquire_owned().await;
+    let work = move || {
+        // Held to the end of the work, which goes on when the client leaves.
+        let _turn = turn;
+        text.encode_with(&input, add_special_tokens)
+    };
+    let tokens = tokio::task::spawn_blocking(work).await;
+    tokens
+        .map_err(|_| Refusal::new(ErrorCode::Internal, "the prompt could not be tokenized"))?
+        .map_err(|error| {
+            let constraint = "text that the model's tokenizer and chat template accept";
+            Refusal::field(field, constraint, error.to_string())
+        })
 }
 
 /// The field that an input was given in.
@@ -47,7 +57,7 @@ pub(super) async fn tokens_of(
         )),
         Given::Input(input) => {
             let field = field_of(&input);
-            let tokens = tokenize(service, move |text| text.encode(&input)).await?;
+            let tokens = tokenize(service, input, None).await?;
             Ok((field, tokens))
         }
     }

@@ -10,7 +10,6 @@ use pool_core::serving::openai::{OpenAiError, OpenAiErrorBody};
 use pool_core::serving::{ErrorBody, ErrorCode, ErrorDetails, Violation, Violations};
 
 use crate::engine::Refused;
-use crate::text::ChatError;
 
 /// Why a request is not served. The middleware puts the correlation id in and writes the body.
 #[derive(Debug, Clone)]
@@ -165,16 +164,6 @@ impl From<Violations> for Refusal {
             details: violations.0.clone(),
             ..Self::new(ErrorCode::InvalidRequest, violations)
         }
-    }
-}
-
-impl From<ChatError> for Refusal {
-    fn from(error: ChatError) -> Self {
-        Self::field(
-            "messages",
-            "accepted by the model's chat template",
-            error.to_string(),
-        )
     }
 }
 

@@ -219,6 +219,11 @@ impl Raw {
         if let Some((name, size)) = sizes.into_iter().find(wrong) {
             return Err(format!("{name} is {size}"));
         }
+        // Each is made before its weights are looked for.
+        const MOST_LAYERS: usize = 4096;
+        if self.num_hidden_layers > MOST_LAYERS {
+            return Err(format!("num_hidden_layers is {}", self.num_hidden_layers));
+        }
         let heads = self.num_attention_heads;
         let kv_heads = self.num_key_value_heads.unwrap_or(heads);
         if !heads.is_multiple_of(kv_heads) {

@@ -18,6 +18,10 @@ pub(super) struct Limits {
     pub header_timeout: Duration,
 }
 
+/// What is written may wait this long for its client, in milliseconds.
+#[cfg(target_os = "linux")]
+const UNREAD: u32 = 60_000;
+
 /// After an accept that failed for lack of something that ended connections give back.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -60,6 +64,9 @@ async fn accept(listener: &TcpListener) -> TcpStream {
             Ok((stream, _)) => {
                 // Frames are small and each is wanted at once.
                 let _ = stream.set_nodelay(true);
+                // A client that takes nothing keeps its place no longer than this.
+                #[cfg(target_os = "linux")]
+                let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNREAD);
                 return stream;
             }
             Err(error) => {

@@ -37,12 +37,21 @@ pub enum ChatError {
         "the model's chat template takes more than {FUEL} steps to lay out the messages: send fewer"
     )]
     TooLong,
+    #[error("the model's tokenizer cannot read the text")]
+    Words,
+    #[error("it has the token {0}, which the tokenizer knows and the model never learned")]
+    Unlearned(u32),
 }
 
 const NAME: &str = "chat";
 
 /// Steps that a template may take, so that none runs for ever. A message takes some dozens.
 const FUEL: u64 = 10_000_000;
+
+/// Bytes of a template. The longest of published models have some 30,000.
+const LONGEST: usize = 1 << 16;
+/// Bytes of what it lays out: far more than a context holds.
+const MOST: usize = 1 << 24;
 
 #[derive(Default, Deserialize)]
 struct TokenizerConfig {
@@ -88,6 +97,10 @@ impl ChatTemplate {
         let mut environment = environment();
         let unusable = match template {
             None => Some(ChatError::None),
+            Some(template) if template.len() > LONGEST => Some(ChatError::Broken(format!(
+                "it has {} bytes, more than {LONGEST}",
+                template.len()
+            ))),
             Some(template) => environment
                 .add_template_owned(NAME, template)
                 .err()
@@ -121,11 +134,35 @@ impl ChatTemplate {
             .collect::<BTreeMap<_, _>>();
         context.insert("messages", messages.iter().map(message).collect::<Value>());
         context.insert("add_generation_prompt", add_generation_prompt.into());
-        template.render(context).map_err(refused)
+        let mut text = Bounded(Vec::new());
+        match template.render_captured_to(context, &mut text) {
+            Err(error) if error.kind() == ErrorKind::WriteFailure => Err(ChatError::Refused(
+                format!("it writes more than {MOST} bytes"),
+            )),
+            Err(error) => Err(refused(error)),
+            Ok(_) => Ok(String::from_utf8_lossy(&text.0).into_owned()),
+        }
     }
 
     pub fn eos_token(&self) -> Option<&str> {
         self.special.get("eos_token").map(String::as_str)
+    }
+}
+
+/// Up to [`MOST`] bytes.
+struct Bounded(Vec<u8>);
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > MOST {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -304,6 +341,19 @@ mod tests {
         let endless = "{% for a in range(10000) %}{% for b in range(10000) %}{% set c = a + b %}{% endfor %}{% endfor %}";
         let refusal = template(endless).render(&user("x"), true);
         assert_eq!(refusal, Err(ChatError::TooLong));
+    }
+
+    #[test]
+    fn a_template_is_bounded_in_what_it_is_and_writes() {
+        let flood = "{% set line = 'x' * 100000 %}{% for i in range(1000) %}{{ line }}{% endfor %}";
+        let refusal = template(flood).render(&user("x"), true);
+        let Err(ChatError::Refused(reason)) = refusal else {
+            panic!("{:?}", refusal.map(|text| text.len()))
+        };
+        assert!(reason.contains("writes more than"), "{reason}");
+        let long = format!("{{{{ {}1 }}}}", "1+".repeat(LONGEST / 2));
+        let refusal = template(&long).render(&user("x"), true);
+        assert!(matches!(refusal, Err(ChatError::Broken(_))), "{refusal:?}");
     }
 
     #[test]

@@ -13,6 +13,8 @@ mod stop;
 mod token;
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use pool_core::serving::{Input, Message};
@@ -30,6 +32,9 @@ use crate::model::{Config, ModelError, OneOrMore, files, gguf_file};
 
 const TOKENIZER: &str = "tokenizer.json";
 
+/// Characters that the name of a special token has at most.
+const LONGEST_TOKEN: usize = 256;
+
 /// How one model reads and writes.
 pub struct Text {
     tokenizer: Tokenizer,
@@ -37,6 +42,8 @@ pub struct Text {
     /// Each of these tokens ends an answer.
     eos: BTreeSet<u32>,
     spelling: Spelling,
+    /// Tokens that the model knows: the first of all ids.
+    vocab: usize,
 }
 
 impl Text {
@@ -56,17 +63,16 @@ impl Text {
             }
             _ => None,
         };
+        let mut place = dir.join(TOKENIZER);
         let (tokenizer, words) = match (plain, words) {
             (Some(text), words) => {
-                let path = dir.join(TOKENIZER);
-                let tokenizer = parse(&path, &text)?;
-                check(&tokenizer, &path, config)?;
+                let tokenizer = parse(&place, &text)?;
                 // Only its template is wanted, and there need not be one.
                 (tokenizer, words.and_then(|(words, _)| words.ok()))
             }
             (None, Some((words, path))) => {
                 let words = words?;
-                check(&words.tokenizer, &path, config)?;
+                place = path;
                 (words.tokenizer.clone(), Some(words))
             }
             (None, None) => {
@@ -75,6 +81,7 @@ impl Text {
                 return Err(ModelError::Missing { dir, file });
             }
         };
+        check(&tokenizer, &place, config)?;
         let from_gguf = || {
             let words = words.map(|words| (words.chat_template, words.special_tokens));
             let (template, special) = words.unwrap_or_default();
@@ -85,6 +92,7 @@ impl Text {
         let mut text = Self {
             eos: config.eos.iter().copied().collect(),
             spelling: Spelling::of(&tokenizer),
+            vocab: config.vocab,
             tokenizer,
             chat: chat.unwrap_or_else(from_gguf),
         };
@@ -92,6 +100,7 @@ impl Text {
             .extend(generation.into_iter().flat_map(OneOrMore::into_vec));
         text.eos.extend(text.id_of(text.chat.eos_token()));
         text.eos.extend(text.token_after_answer());
+        text.try_out(&place)?;
         Ok(text)
     }
 
@@ -99,27 +108,25 @@ impl Text {
     ///
     /// A raw prompt gets the tokenizer's own special tokens; a rendered conversation has them in it already.
     pub fn encode(&self, input: &Input) -> Result<Vec<u32>, ChatError> {
-        let add = matches!(input, Input::Prompt(_));
-        self.encode_with(input, add)
+        self.encode_with(input, None)
     }
 
-    /// As [`Self::encode`], with or without the tokenizer's own special tokens.
+    /// The same, with or without the tokenizer's own special tokens where that is said.
     pub fn encode_with(
         &self,
         input: &Input,
-        add_special_tokens: bool,
+        add_special_tokens: Option<bool>,
     ) -> Result<Vec<u32>, ChatError> {
+        let add = |usual: bool| add_special_tokens.unwrap_or(usual);
         match input {
-            Input::Prompt(prompt) => Ok(self.ids(prompt, add_special_tokens)),
-            Input::Messages(messages) => {
-                Ok(self.ids(&self.chat.render(messages, true)?, add_special_tokens))
-            }
+            Input::Prompt(prompt) => self.ids(prompt, add(true)),
+            Input::Messages(messages) => self.ids(&self.chat.render(messages, true)?, add(false)),
         }
     }
 
-    /// Whether the tokenizer has this token.
+    /// Whether model and tokenizer both have this token.
     pub fn has(&self, id: u32) -> bool {
-        self.tokenizer.id_to_token(id).is_some()
+        (id as usize) < self.vocab && self.tokenizer.id_to_token(id).is_some()
     }
 
     /// The bytes of a single token, which need not be whole UTF-8; of a special one its name.
@@ -143,11 +150,36 @@ impl Text {
         self.eos.contains(&id)
     }
 
-    fn ids(&self, text: &str, add_special_tokens: bool) -> Vec<u32> {
+    fn ids(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, ChatError> {
         let encoding = self.tokenizer.encode_fast(text, add_special_tokens);
-        encoding
-            .map(|encoding| encoding.get_ids().to_vec())
-            .unwrap_or_default()
+        // The error of the tokenizer may quote the text.
+        let encoding = encoding.map_err(|_| ChatError::Words)?;
+        let ids = encoding.get_ids();
+        match ids.iter().find(|&&id| id as usize >= self.vocab) {
+            None => Ok(ids.to_vec()),
+            Some(&id) => Err(ChatError::Unlearned(id)),
+        }
+    }
+
+    /// Refuses a tokenizer that fails at the first text, before anybody asks for one.
+    fn try_out(&self, path: &Path) -> Result<(), ModelError> {
+        let read_and_write = || -> Result<(), ChatError> {
+            let mut detokenizer = Detokenizer::default();
+            for id in self.ids("A text.", true)? {
+                detokenizer.push(id, self);
+            }
+            detokenizer.flush(self);
+            Ok(())
+        };
+        let failed = |reason: &dyn Display| {
+            let reason = format!("it cannot read and write a short text: {reason}");
+            ModelError::damaged(path, reason)
+        };
+        match catch_unwind(AssertUnwindSafe(read_and_write)) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(failed(&error)),
+            Err(_) => Err(failed(&"it fails inside")),
+        }
     }
 
     fn id_of(&self, token: Option<&str>) -> Option<u32> {
@@ -164,7 +196,9 @@ impl Text {
         let messages = [message("user", "a question"), message("assistant", ANSWER)];
         let rendered = self.chat.render(&messages, false).ok()?;
         let (_, after) = rendered.rsplit_once(ANSWER)?;
-        let id = *self.ids(after, false).first()?;
+        // The token that ends the answer is the first of what follows.
+        let after: String = after.chars().take(LONGEST_TOKEN).collect();
+        let id = *self.ids(&after, false).ok()?.first()?;
         self.tokenizer
             .get_added_vocabulary()
             .is_special_token(&self.tokenizer.id_to_token(id)?)

@@ -28,9 +28,9 @@ pub struct Size {
 
 impl Size {
     pub const FULL: Self = Self {
-        rounds: 3,
-        tokens: 128,
-        few: 40,
+        rounds: 5,
+        tokens: 96,
+        few: 32,
         load: 10,
     };
     pub const QUICK: Self = Self {

@@ -30,7 +30,7 @@ of the same sizes; without Python, a compiler or a network its column stays empt
   has not used for a while from its host page by page, at a pace that is the host's.
 - *peak while loading*: `VmHWM` of the process once it is ready; the limit is weights and KV by its `/health`.
 - *HTTP*: one stream of `/execute`, from its first token to its last on the client's clock; the limit is the network alone,
-  before and after.
+  just before and after; four of them in a round.
 - */health under full load*: on a connection of its own, asked every 5 ms while 8 streams run; the limit is the floor.
 ";
 

@@ -234,7 +234,8 @@ fn speed(times: &[Instant], end: &Value, tokens: usize) -> anyhow::Result<Speed>
     let (Some(first), Some(last)) = (times.first(), times.last()) else {
         bail!("the answer has no tokens");
     };
-    if times.len() != tokens {
+    // Of random tokens a few are parts of a character, whose text comes with a later one.
+    if times.len() + tokens.div_ceil(16) < tokens {
         bail!("{} pieces of text for {tokens} tokens", times.len());
     }
     let after_first = tokens.saturating_sub(1) as f64;
@@ -269,7 +270,7 @@ mod tests {
         let times = [Instant::now(); 3];
         let end = json!({ "tokens_out": 3, "decode_time_ms": 20 });
         assert!(speed(&times, &end, 4).is_err());
-        assert!(speed(&times[..2], &end, 3).is_err());
+        assert!(speed(&times[..1], &end, 3).is_err());
         let speed = speed(&times, &end, 3).unwrap();
         assert!((speed.worker - 100.0).abs() < 1e-9);
     }

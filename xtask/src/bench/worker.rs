@@ -19,6 +19,9 @@ const HEALTH: f64 = 10.0;
 /// The context of the worker, where the model has that much.
 const CONTEXT: usize = 4096;
 
+/// Streams of a round, with the network alone before, between and after: the difference is small, so it takes many.
+const STREAMS: usize = 4;
+
 /// One model served by the worker's binary, under measurement.
 pub struct Worker<'a> {
     pub shape: &'static Shape,
@@ -78,17 +81,20 @@ impl Worker<'_> {
                 limit: Some((kept.0 + kept.1) / 1e9),
             });
         }
-        let before = self.engine.decode(1, size.tokens)?;
-        let stream = service.stream(size.tokens)?;
-        let after = self.engine.decode(1, size.tokens)?;
-        let alone = Some(f64::midpoint(before, after));
         let round = |ours, limit| Round {
             ours,
             peer: None,
             limit,
         };
-        rounds.client.push(round(stream.client, alone));
-        rounds.worker.push(round(stream.worker, alone));
+        let mut before = self.engine.decode(1, size.tokens)?;
+        for _ in 0..STREAMS {
+            let stream = service.stream(size.tokens)?;
+            let after = self.engine.decode(1, size.tokens)?;
+            let alone = Some(f64::midpoint(before, after));
+            rounds.client.push(round(stream.client, alone));
+            rounds.worker.push(round(stream.worker, alone));
+            before = after;
+        }
         let taken = service.health_under_load(BATCH, Duration::from_secs(size.load))?;
         let at = |share| percentile(&taken, share).context("no health was asked for");
         rounds.median.push(round(at(0.5)?, Some(HEALTH)));

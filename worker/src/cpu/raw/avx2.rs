@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 use std::array::from_fn;
 
 use crate::cpu::activations::Group;
-use crate::cpu::kind::{GROUP, Kind, LANES, group_bytes};
+use crate::cpu::kind::{CHAIN, GROUP, Kind, LANES, group_bytes};
 use crate::cpu::scalar::Lanes;
 
 const F32: u8 = Kind::F32 as u8;
@@ -114,7 +114,6 @@ pub unsafe fn pairs<const M: usize>(
     rows: &[usize],
     out: &mut [Lanes],
 ) {
-    const PAIRS: usize = GROUP / 2;
     let high = _mm256_set1_epi32(0xffff_0000_u32.cast_signed());
     let first = |pairs| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs));
     let second = |pairs| _mm256_castsi256_ps(_mm256_and_si256(pairs, high));
@@ -138,15 +137,15 @@ pub unsafe fn pairs<const M: usize>(
                     }
                 };
                 // A count known beforehand lets the compiler unroll.
-                if done + PAIRS <= k {
-                    (0..PAIRS).for_each(&mut step);
+                if done + CHAIN <= k {
+                    (0..CHAIN).for_each(&mut step);
                 } else {
                     (0..k - done).for_each(&mut step);
                 }
                 for m in 0..M {
                     total[m] = _mm256_add_ps(total[m], sum[m]);
                 }
-                done += PAIRS;
+                done += CHAIN;
             }
             for m in 0..M {
                 _mm256_storeu_ps(out[m].as_mut_ptr().add(side * 8), total[m]);

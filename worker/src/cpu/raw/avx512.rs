@@ -7,11 +7,14 @@ use std::arch::x86_64::*;
 use std::array::from_fn;
 
 use crate::cpu::activations::Group;
-use crate::cpu::kind::{GROUP, Kind, LANES, group_bytes};
+use crate::cpu::kind::{CHAIN, GROUP, Kind, LANES, group_bytes};
 use crate::cpu::scalar::Lanes;
 
 /// In bytes: what a thread streams while memory answers.
 const AHEAD: usize = 2048;
+
+/// Pairs between two looks at what is left.
+const STRIDE: usize = 16;
 
 const F32: u8 = Kind::F32 as u8;
 const Q8: u8 = Kind::Q8 as u8;
@@ -106,7 +109,6 @@ macro_rules! pairs {
             rows: &[usize],
             out: &mut [Lanes],
         ) {
-            const PAIRS: usize = GROUP / 2;
             // SAFETY: `at` runs over `k` vectors of the panel, `x[m]` over the `k` pairs of its row.
             unsafe {
                 let x: [*const u32; M] = from_fn(|m| x.as_ptr().add(rows[m]));
@@ -114,28 +116,32 @@ macro_rules! pairs {
                 let mut at = panel.as_ptr();
                 let mut done = 0;
                 while done < k {
+                    let end = k.min(done + CHAIN);
                     let mut sum = [_mm512_setzero_ps(); M];
-                    let mut step = |i: usize| {
-                        let weights = _mm512_loadu_si512(at.add(i * 64).cast());
+                    let mut step = |at: *const u8, done: usize| {
+                        let weights = _mm512_loadu_si512(at.cast());
                         for m in 0..M {
-                            let x = _mm512_set1_epi32(x[m].add(done + i).read().cast_signed());
+                            let x = _mm512_set1_epi32(x[m].add(done).read().cast_signed());
                             sum[m] = $add(sum[m], weights, x);
                         }
                     };
                     // A count known beforehand lets the compiler unroll.
-                    if done + PAIRS <= k {
+                    while done + STRIDE <= end {
                         if M > 1 {
-                            ahead(at, PAIRS);
+                            ahead(at, STRIDE);
                         }
-                        (0..PAIRS).for_each(&mut step);
-                    } else {
-                        (0..k - done).for_each(&mut step);
+                        (0..STRIDE).for_each(|i| step(at.add(i * 64), done + i));
+                        at = at.add(STRIDE * 64);
+                        done += STRIDE;
+                    }
+                    while done < end {
+                        step(at, done);
+                        at = at.add(64);
+                        done += 1;
                     }
                     for m in 0..M {
                         total[m] = _mm512_add_ps(total[m], sum[m]);
                     }
-                    at = at.wrapping_add(PAIRS * 64);
-                    done += PAIRS;
                 }
                 for m in 0..M {
                     _mm512_storeu_ps(out[m].as_mut_ptr(), total[m]);

@@ -7,7 +7,7 @@ use std::arch::aarch64::*;
 use std::array::from_fn;
 
 use crate::cpu::activations::Group;
-use crate::cpu::kind::{GROUP, Kind, LANES, group_bytes};
+use crate::cpu::kind::{CHAIN, GROUP, Kind, LANES, group_bytes};
 use crate::cpu::scalar::Lanes;
 
 const F32: u8 = Kind::F32 as u8;
@@ -84,7 +84,6 @@ pub unsafe fn pairs<const M: usize>(
     rows: &[usize],
     out: &mut [Lanes],
 ) {
-    const PAIRS: usize = GROUP / 2;
     let high = vdupq_n_u32(0xffff_0000);
     let first = |pairs| vreinterpretq_f32_u32(vshlq_n_u32::<16>(pairs));
     let second = |pairs| vreinterpretq_f32_u32(vandq_u32(pairs, high));
@@ -108,15 +107,15 @@ pub unsafe fn pairs<const M: usize>(
                     }
                 };
                 // A count known beforehand lets the compiler unroll.
-                if done + PAIRS <= k {
-                    (0..PAIRS).for_each(&mut step);
+                if done + CHAIN <= k {
+                    (0..CHAIN).for_each(&mut step);
                 } else {
                     (0..k - done).for_each(&mut step);
                 }
                 for m in 0..M {
                     total[m] = vaddq_f32(total[m], sum[m]);
                 }
-                done += PAIRS;
+                done += CHAIN;
             }
             for m in 0..M {
                 vst1q_f32(out[m].as_mut_ptr().add(quarter * 4), total[m]);

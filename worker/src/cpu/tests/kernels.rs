@@ -56,7 +56,7 @@ fn float_kernels_of_every_tier_give_the_bits_of_their_twin() {
 fn pair_kernels_of_every_tier_give_the_bits_of_their_twin() {
     let mut numbers = Numbers::new(8);
     for tier in Tier::available() {
-        for k in [1, 3, 15, 16, 17, 32, 48, 79, 448, 2432] {
+        for k in [1, 3, 15, 16, 17, 32, 63, 64, 65, 79, 128, 145, 448, 2432] {
             let words = |numbers: &mut Numbers, count: usize| {
                 let mut words = vec![0; count];
                 raw::round(Tier::SCALAR, &numbers.floats(2 * count), &mut words);

@@ -225,7 +225,7 @@ fn shutdown() -> Value {
     );
     let nothing = json!({"type": "object", "maxProperties": 0});
     operation["requestBody"] =
-        json!({"required": false, "content": schema_of("application/json", nothing)});
+        json!({"required": true, "content": schema_of("application/json", nothing)});
     operation
 }
 
