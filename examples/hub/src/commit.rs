@@ -67,9 +67,10 @@ pub(crate) fn within(path: &str, folder: &str) -> bool {
 }
 
 fn name_of<'a>(files: impl Iterator<Item = (&'a String, &'a RepoFile)>) -> String {
-    let lines: String = files
-        .map(|(path, file)| format!("{path}\0{}\n", file.oid))
-        .collect();
+    let mut lines = String::new();
+    for (path, file) in files {
+        lines += &format!("{path}\0{}\n", file.oid);
+    }
     digest::name_of(&lines)
 }
 

@@ -33,7 +33,10 @@ fn read_all(mut hasher: impl Digest, mut content: impl Read) -> io::Result<Strin
 
 fn hex(hasher: impl Digest) -> String {
     let digits = hasher.finalize();
-    digits.iter().map(|byte| format!("{byte:02x}")).collect()
+    digits.iter().fold(String::new(), |mut text, byte| {
+        text += &format!("{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

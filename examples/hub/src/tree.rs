@@ -79,7 +79,9 @@ fn entries(found: &Found, folder: &str, recursive: bool, expand: bool) -> Option
     let files = files.map(|(path, file)| entry(path, file, expand));
     let mut entries: Vec<_> = folders.chain(files).collect();
     if expand {
-        entries.iter_mut().for_each(|entry| detail(entry, commit));
+        for entry in &mut entries {
+            detail(entry, commit);
+        }
     }
     if folder.is_empty() {
         entries.extend(found.listed.iter().cloned());
@@ -109,7 +111,8 @@ fn detail(entry: &mut Value, commit: &Commit) {
 fn next(url: &str, uri: &Uri, cursor: usize) -> String {
     let pairs = uri.query().unwrap_or_default().split('&');
     let kept = pairs.filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
-    let query: String = kept.map(|pair| format!("{pair}&")).collect();
-    let path = uri.path();
-    format!("<{url}{path}?{query}cursor={cursor}>; rel=\"next\"")
+    let cursor = format!("cursor={cursor}");
+    let query: Vec<_> = kept.chain([cursor.as_str()]).collect();
+    let (path, query) = (uri.path(), query.join("&"));
+    format!("<{url}{path}?{query}>; rel=\"next\"")
 }

@@ -32,7 +32,8 @@ pub fn bytes(count: usize) -> Vec<u8> {
 
 pub fn sha256(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = digest.iter().map(|byte| format!("{byte:02x}"));
+    digits.collect::<Vec<_>>().concat()
 }
 
 pub fn folder(files: &[(&str, &[u8])]) -> TempDir {
