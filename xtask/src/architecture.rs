@@ -25,24 +25,43 @@ const RUNTIMES: &[&str] = &[
     "rand",
 ];
 
-/// For each crate of ours, those of ours that it must not reach.
-const WALLS: [(&str, &[&str]); 6] = [
+/// For each crate of ours, those of ours that it must not reach; the local hub is for tests, and nothing shipped has it.
+const WALLS: [(&str, &[&str]); 7] = [
     (
         "pool-core",
-        &["reconciler", "rbee-keeper", "rbee-hive", "llm-worker-rbee"],
+        &[
+            "reconciler",
+            "rbee-keeper",
+            "rbee-hive",
+            "llm-worker-rbee",
+            "local-hub",
+        ],
     ),
     (
         "reconciler",
-        &["rbee-keeper", "rbee-hive", "llm-worker-rbee"],
+        &["rbee-keeper", "rbee-hive", "llm-worker-rbee", "local-hub"],
     ),
-    ("rbee-keeper", &["rbee-hive", "llm-worker-rbee"]),
+    (
+        "rbee-keeper",
+        &["rbee-hive", "llm-worker-rbee", "local-hub"],
+    ),
     (
         "rbee-hive",
-        &["reconciler", "rbee-keeper", "llm-worker-rbee"],
+        &["reconciler", "rbee-keeper", "llm-worker-rbee", "local-hub"],
     ),
     (
         "llm-worker-rbee",
-        &["reconciler", "rbee-keeper", "rbee-hive"],
+        &["reconciler", "rbee-keeper", "rbee-hive", "local-hub"],
+    ),
+    (
+        "local-hub",
+        &[
+            "pool-core",
+            "reconciler",
+            "rbee-keeper",
+            "rbee-hive",
+            "llm-worker-rbee",
+        ],
     ),
     (
         "xtask",
