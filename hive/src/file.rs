@@ -65,6 +65,18 @@ pub fn read_json<T: DeserializeOwned>(path: &Path, version: u32) -> Result<Optio
         .map_err(|e| corrupt(path, &e))
 }
 
+/// A file, or an entry of one, that says of itself what its name does not.
+pub fn misnamed(path: &Path, says: &str) -> HiveError {
+    fail(
+        ErrorCode::Corrupt,
+        format!(
+            "{} holds what belongs to {says} under another name",
+            path.display()
+        ),
+        "it was left as it is; was it copied or edited by hand? move it away",
+    )
+}
+
 fn corrupt(path: &Path, error: &serde_json::Error) -> HiveError {
     // serde_json ends its text with the place, which stands with the file's name here.
     let text = error.to_string();

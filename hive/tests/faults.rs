@@ -83,6 +83,34 @@ fn a_corrupt_worker_record_is_named_and_left_as_it_is() {
 }
 
 #[test]
+fn what_stands_under_another_name_is_not_believed() {
+    let pool = Pool::new();
+    pool.register_tiny();
+    let record = pool.spawn_tiny();
+    let own = pool.home.join(format!("workers/{}.json", record.id));
+    let copy = pool.home.join("workers/copy.json");
+    std::fs::copy(&own, &copy).unwrap();
+    let error = pool.fails(&["worker", "stop", "copy"]);
+    assert!(
+        error.contains("workers/copy.json holds what belongs to"),
+        "{error}"
+    );
+    std::fs::remove_file(copy).unwrap();
+    let catalog = pool.home.join("catalog.json");
+    let text = std::fs::read_to_string(&catalog).unwrap();
+    let changed = text.replace("\"tiny\": {", "\"other\": {");
+    assert_ne!(changed, text);
+    std::fs::write(&catalog, changed).unwrap();
+    let error = pool.fails(&["models", "unregister", "other"]);
+    assert!(
+        error.contains("catalog.json holds what belongs to tiny"),
+        "{error}"
+    );
+    std::fs::write(&catalog, text).unwrap();
+    pool.ok(&["worker", "stop", record.id.as_str()]);
+}
+
+#[test]
 fn a_folder_that_is_no_model_is_refused_with_the_reason() {
     let pool = Pool::with(Worker::Missing);
     let folder = copy_of_tiny(&pool);

@@ -141,12 +141,14 @@ fn two_spawned_at_once_get_two_ports() {
 
 #[test]
 fn a_port_that_is_taken_is_passed_over() {
-    // Whoever has it, this test or somebody else: it is taken.
-    let _taken = TcpListener::bind(("127.0.0.1", 8001));
+    // The first that nobody else has just now.
+    let taken = (8001..).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    let taken = taken.unwrap();
     let pool = Pool::new();
     pool.register_tiny();
     let record = pool.spawn_tiny();
-    assert!(record.listen.port() > 8001);
+    assert!(record.listen.port() >= 8001);
+    assert_ne!(record.listen, taken.local_addr().unwrap());
     let port = record.listen.port().to_string();
     let error = pool.fails(&["worker", "spawn", "cpu", "--model", "tiny", "--port", &port]);
     assert!(error.contains("is taken"), "{error}");
@@ -238,6 +240,22 @@ fn logs_that_are_followed_end_with_the_worker() {
     let output = following.wait_with_output().unwrap();
     assert!(output.status.success());
     assert!(!output.stdout.is_empty());
+}
+
+#[test]
+fn logs_that_are_followed_end_with_their_reader() {
+    let pool = Pool::new();
+    pool.register_tiny();
+    let record = pool.spawn_tiny();
+    let mut following = pool
+        .command(&["worker", "logs", "-f", record.id.as_str()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(following.stdout.take());
+    // The worker says nothing more that could find the pipe closed.
+    wait_for("the end of the command", || following.try_wait().unwrap());
+    pool.ok(&["worker", "stop", record.id.as_str()]);
 }
 
 #[test]

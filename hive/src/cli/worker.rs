@@ -9,6 +9,7 @@ use pool_core::name::{ModelId, WorkerId};
 use pool_core::rpc::{ErrorCode, Progress};
 use pool_core::weights::{Dtype, Quantization};
 use pool_core::worker::{WorkerRecord, WorkerSpec};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::task::JoinSet;
 
 use super::{Output, print_bytes, table};
@@ -192,8 +193,8 @@ async fn logs(hive: &Hive, worker: &str, follow: bool) -> Result<()> {
     let parent = rustix::process::getppid();
     while let Some(bytes) = log.more().map_err(|e| io_error("read", &path, &e))? {
         print_bytes(&bytes)?;
-        // Over SSH nothing else tells that the reader has left.
-        if rustix::process::getppid() != parent {
+        // Over SSH nothing else tells that the reader has left; on a machine, a pipe that nobody reads does.
+        if rustix::process::getppid() != parent || is_unread(&io::stdout()) {
             return Ok(());
         }
         if bytes.is_empty() {
@@ -201,4 +202,15 @@ async fn logs(hive: &Hive, worker: &str, follow: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether nobody will read what is written there, without writing anything.
+fn is_unread(output: &impl std::os::fd::AsFd) -> bool {
+    let mut asked = [PollFd::new(output, PollFlags::empty())];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let gone = PollFlags::ERR | PollFlags::HUP;
+    poll(&mut asked, Some(&now)).is_ok() && asked[0].revents().intersects(gone)
 }

@@ -16,8 +16,12 @@ use crate::workers;
 
 /// The catalog as it is; empty where none was written yet.
 pub fn load(home: &Home) -> Result<Catalog> {
-    let catalog = file::read_json(&home.catalog(), Catalog::VERSION)?;
-    Ok(catalog.unwrap_or_default())
+    let path = home.catalog();
+    let catalog: Catalog = file::read_json(&path, Catalog::VERSION)?.unwrap_or_default();
+    match catalog.models.iter().find(|(id, entry)| entry.id != **id) {
+        Some((_, entry)) => Err(file::misnamed(&path, entry.id.as_str())),
+        None => Ok(catalog),
+    }
 }
 
 fn save(home: &Locked, catalog: &Catalog) -> Result<()> {

@@ -10,7 +10,7 @@ use pool_core::worker::{ProcessIdentity, WorkerRecord, WorkerState};
 
 use super::log;
 use crate::error::{Result, fail, io_error};
-use crate::file::{read_json, sync_folder, write_json};
+use crate::file::{misnamed, read_json, sync_folder, write_json};
 use crate::home::{Home, Locked};
 use crate::process;
 
@@ -37,7 +37,12 @@ pub fn all(home: &Home) -> Result<Vec<WorkerRecord>> {
 
 /// One record; none where there is no such worker.
 pub fn load(home: &Home, id: &WorkerId) -> Result<Option<WorkerRecord>> {
-    read_json(&home.record(id), WorkerRecord::VERSION)
+    let path = home.record(id);
+    let record: Option<WorkerRecord> = read_json(&path, WorkerRecord::VERSION)?;
+    match record {
+        Some(record) if record.id != *id => Err(misnamed(&path, record.id.as_str())),
+        record => Ok(record),
+    }
 }
 
 pub fn save(home: &Locked, record: &WorkerRecord) -> Result<()> {
