@@ -1,5 +1,6 @@
 //! The life of a worker, from the model's folder to its end.
 
+use std::io::Read as _;
 use std::net::TcpListener;
 use std::process::Stdio;
 
@@ -252,8 +253,10 @@ fn logs_that_are_followed_end_with_their_reader() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    drop(following.stdout.take());
-    // The worker says nothing more that could find the pipe closed.
+    let mut log = following.stdout.take().unwrap();
+    // All that the worker said is in the pipe with the first byte, and it says nothing more that would find the pipe closed.
+    log.read_exact(&mut [0]).unwrap();
+    drop(log);
     wait_for("the end of the command", || following.try_wait().unwrap());
     pool.ok(&["worker", "stop", record.id.as_str()]);
 }

@@ -36,6 +36,8 @@ pub struct Settings {
     pub header_timeout: Duration,
     /// How long a client may take to send the body of a request.
     pub body_timeout: Duration,
+    /// How long a client may take nothing of what is written to it. Only Linux knows it.
+    pub unread_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -49,6 +51,7 @@ impl Default for Settings {
             connections: 1024,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            unread_timeout: Duration::from_mins(1),
         }
     }
 }
@@ -162,6 +165,7 @@ pub async fn serve(
     let limits = connections::Limits {
         connections: settings.connections,
         header_timeout: settings.header_timeout,
+        unread_timeout: settings.unread_timeout,
     };
     let router = router(Arc::clone(&service));
     let server = tokio::spawn(connections::serve(listener, router, limits, closing));

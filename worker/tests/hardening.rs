@@ -222,6 +222,28 @@ async fn metrics_count_what_happened() {
     assert!((weights - memory["memory"]["weights"].as_f64().unwrap()).abs() < f64::EPSILON);
 }
 
+/// It asks for more than the buffers of both ends hold, and reads none of it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_client_that_never_reads_gives_its_place_back() {
+    let settings = Settings {
+        connections: 1,
+        unread_timeout: Duration::from_secs(1),
+        // An idle connection ends no sooner.
+        header_timeout: Duration::from_mins(10),
+        ..Settings::default()
+    };
+    let server = Server::start_loading(launch(&tiny()), settings).await;
+    let mut greedy = connect(&server.client).await;
+    let ask = "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
+    // Until nothing more is taken, or the worker has given up already.
+    let push = async { while greedy.write_all(ask.as_bytes()).await.is_ok() {} };
+    let _ = tokio::time::timeout(Duration::from_millis(500), push).await;
+    // The only place is free again.
+    server.client.until_ready().await;
+    drop(greedy);
+}
+
 /// A tokenizer may know more tokens than the model: some fine-tunes have a padding token that was never learned.
 #[tokio::test]
 async fn a_token_that_the_model_never_learned_harms_only_who_sends_it() {

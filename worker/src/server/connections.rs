@@ -16,11 +16,9 @@ use tokio::sync::{Semaphore, oneshot};
 pub(super) struct Limits {
     pub connections: usize,
     pub header_timeout: Duration,
+    /// How long what is written may wait for its client. Only Linux knows it.
+    pub unread_timeout: Duration,
 }
-
-/// What is written may wait this long for its client, in milliseconds.
-#[cfg(target_os = "linux")]
-const UNREAD: u32 = 60_000;
 
 /// After an accept that failed for lack of something that ended connections give back.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -40,7 +38,7 @@ pub(super) async fn serve(
     loop {
         let next = async {
             let place = Arc::clone(&places).acquire_owned().await;
-            (place, accept(&listener).await)
+            (place, accept(&listener, limits).await)
         };
         let (place, stream) = tokio::select! {
             next = next => next,
@@ -58,7 +56,7 @@ pub(super) async fn serve(
     graceful.shutdown().await;
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener, limits: Limits) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -66,7 +64,10 @@ async fn accept(listener: &TcpListener) -> TcpStream {
                 let _ = stream.set_nodelay(true);
                 // A client that takes nothing keeps its place no longer than this.
                 #[cfg(target_os = "linux")]
-                let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNREAD);
+                let _ = rustix::net::sockopt::set_tcp_user_timeout(
+                    &stream,
+                    limits.unread_timeout.as_millis() as u32,
+                );
                 return stream;
             }
             Err(error) => {
