@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`name`], [`device`], [`address`], [`digest`], [`path`] | names that cannot be wrong |
 //! | [`source`], [`model`] | where a model comes from, what it is made of, the catalog of a pool |
+//! | [`supply`] | where the content of its files comes from |
 //! | [`folder`] | whether a model's folder can be whole |
 //! | [`worker`] | what a worker should be ([`worker::WorkerSpec`]) and what one is ([`worker::WorkerRecord`]) |
 //! | [`launch`] | the command line of `llm-worker-rbee`, written by the hive and read by the worker |
@@ -32,6 +33,7 @@ pub mod path;
 pub mod rpc;
 pub mod serving;
 pub mod source;
+pub mod supply;
 pub mod units;
 pub mod weights;
 pub mod worker;

@@ -206,6 +206,17 @@ pub struct CatalogFile {
     /// When its content was last hashed on this pool and found right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Timestamp>,
+    /// Which file on the disk that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Stamp>,
+}
+
+/// Tells a file on a disk from what is later written to it or put in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    pub inode: u64,
+    /// When it was last written, in nanoseconds since 1970.
+    pub modified_ns: i64,
 }
 
 impl CatalogEntry {

@@ -1,11 +1,14 @@
 //! What a pool says of itself.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::device::Device;
 use crate::digest::Sha256;
 use crate::model::CatalogEntry;
 use crate::path::FilePath;
+use crate::supply::Rates;
 use crate::worker::{WorkerRecord, WorkerState};
 
 /// A pool's answer to `observe`: facts, no judgement.
@@ -20,6 +23,11 @@ pub struct PoolObservation {
     pub build: Option<Sha256>,
     pub hive_version: String,
     pub disk_free_bytes: u64,
+    /// The pool's own address that the operator reached it by; none for the operator's machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    #[serde(default)]
+    pub rates: Rates,
     pub memory: Memory,
     pub devices: Vec<DeviceInfo>,
     pub models: Vec<ObservedModel>,
@@ -79,12 +87,15 @@ pub struct ObservedModel {
     /// Files that are missing or have another size than they should.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<FilePath>,
+    /// Files that were written or replaced since their content was checked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub touched: Vec<FilePath>,
 }
 
 impl ObservedModel {
-    /// All files were checked when they came and are still there.
+    /// All files were checked, and nothing has touched them since.
     pub fn is_whole(&self) -> bool {
-        self.entry.downloaded && self.damaged.is_empty()
+        self.entry.downloaded && self.damaged.is_empty() && self.touched.is_empty()
     }
 }
 

@@ -16,13 +16,15 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256;
-use crate::model::{CatalogEntry, ModelFile};
+use crate::model::{CatalogEntry, Manifest, ModelFile};
 use crate::name::{FleetName, ModelId, WorkerId};
 use crate::observation::PoolObservation;
+use crate::source::Source;
+use crate::supply::{HubAccess, HubRepo, Interface, Peer, Serving};
 use crate::worker::{WorkerRecord, WorkerSpec};
 
 /// Version of this protocol; both sides must speak the same.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// Starts the hive's first line.
 pub const GREETING: &str = "rbee-hive-rpc ";
@@ -51,6 +53,25 @@ pub enum Request {
     /// Enter a model, not yet downloaded, into the catalog, or replace the entry of the same owner.
     /// Done: [`Outcome::Missing`], the files whose content the pool does not have.
     Register { entry: Box<CatalogEntry> },
+    /// Bring what the pool lacks of a registered model: each content from the first peer that gives it, else from the
+    /// hub. Done: [`Outcome::Fetched`].
+    Fetch {
+        model: ModelId,
+        peers: Vec<Peer>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hub: Option<HubRepo>,
+    },
+    /// Give these contents, those of them that are here, to whoever has the token. Answered by [`Event::Serving`]; it
+    /// ends when it is cancelled.
+    Serve {
+        contents: Vec<Sha256>,
+        interface: Interface,
+    },
+    /// What a source of the hub is now: its commit and the files that are needed of it. Touches nothing of the pool.
+    Resolve { source: Source, access: HubAccess },
+    /// End another call of this connection. What it had begun is left in a state that a later call takes up; it is
+    /// answered by an error with [`ErrorCode::Cancelled`].
+    Cancel { call: u64 },
     /// Store the content of one file. Answered by [`Event::Send`], then raw bytes follow.
     Upload { sha256: Sha256, size: u64 },
     /// All content is there: check it, lay out the model's folder, mark it downloaded.
@@ -70,7 +91,11 @@ pub enum Request {
         deadline_s: u32,
     },
     /// Run `rbee-hive` with these arguments. Done: [`Outcome::Exit`].
-    Command { argv: Vec<String> },
+    Command {
+        argv: Vec<String>,
+        #[serde(default)]
+        access: HubAccess,
+    },
 }
 
 /// An event under the id of its call.
@@ -91,6 +116,8 @@ pub enum Event {
     Send {
         offset: u64,
     },
+    /// The contents can be had from now on.
+    Serving(Serving),
     /// A line that [`Request::Command`] printed, without its line end.
     Output {
         stream: Stream,
@@ -107,6 +134,15 @@ pub struct Progress {
     /// 0–100, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<Moved>,
+}
+
+/// How much content is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    pub done: u64,
+    pub total: u64,
 }
 
 /// Where a line was printed.
@@ -123,12 +159,37 @@ pub enum Stream {
 pub enum Outcome {
     Observed(PoolObservation),
     Missing(Vec<ModelFile>),
+    Fetched(Fetched),
+    Resolved(Resolved),
+    Cancelled,
     Stored,
     Published(CatalogEntry),
     Unregistered,
     Spawned(WorkerRecord),
     Stopped(WorkerRecord),
     Exit(i32),
+}
+
+/// What a fetch brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetched {
+    /// Bytes of contents that came from the hub.
+    pub from_hub: u64,
+    /// Bytes of contents that came from other pools.
+    pub from_pools: u64,
+    /// The files whose content neither of them gave.
+    pub missing: Vec<ModelFile>,
+    /// What went wrong on the way and was got around.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// What a source of the hub is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// The commit that the revision means now.
+    pub commit: String,
+    pub manifest: Manifest,
 }
 
 /// A refused or failed call.
@@ -161,6 +222,12 @@ pub enum ErrorCode {
     DiskFull,
     /// Content is not what it was said to be.
     WrongContent,
+    /// The hub or a mirror of it does not let this token in.
+    HubRefused,
+    /// The hub or a mirror of it does not answer as one does.
+    HubFailed,
+    /// Another call ended it.
+    Cancelled,
     /// The worker did not become ready.
     WorkerFailed,
     /// Anything else that the system refused.

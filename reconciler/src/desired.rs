@@ -45,7 +45,15 @@ pub struct DesiredPool {
 pub struct DesiredModel {
     pub source: Source,
     /// Its files, or why they are not known.
-    pub content: Result<Manifest, String>,
+    pub content: Result<Content, String>,
+}
+
+/// What a model is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// Of a source of the hub, the commit that the files are of.
+    pub commit: Option<String>,
+    pub manifest: Manifest,
 }
 
 /// A worker, but for the digest of its model.

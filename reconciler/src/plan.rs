@@ -1,5 +1,6 @@
 //! Ordered actions that remove a drift. A value: reports show it, apply carries it out.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use pool_core::address::WorkerAddress;
@@ -24,6 +25,9 @@ pub struct Plan {
     /// Pools of which nothing is known; no action names them.
     pub unknown: Vec<UnknownPool>,
     pub warnings: Vec<String>,
+    /// What bringing the models takes, for each pool that brings any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bills: BTreeMap<PoolName, Bill>,
 }
 
 impl Plan {
@@ -94,6 +98,9 @@ pub struct Action {
     pub reason: Reason,
     /// What must have been done before; all of it comes earlier in the plan.
     pub needs: Vec<ActionId>,
+    /// What must be over before, whatever came of it; all of it comes earlier in the plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<ActionId>,
 }
 
 /// What is done.
@@ -110,12 +117,18 @@ pub enum ActionKind {
     Register {
         model: ModelId,
         source: Source,
+        /// Of a source of the hub.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        commit: Option<String>,
         manifest: Manifest,
     },
     /// Bring these files and mark the model as downloaded.
-    Copy {
+    Fetch {
         model: ModelId,
-        files: Vec<ModelFile>,
+        source: Source,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        commit: Option<String>,
+        files: Vec<FetchFile>,
     },
     /// Start a worker and wait until it answered a request.
     Spawn {
@@ -131,6 +144,45 @@ pub enum ActionKind {
     },
     /// Take a model out of the catalog, with the files that nothing else uses.
     Unregister { model: ModelId, bytes: u64 },
+}
+
+/// A file that a pool needs, and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchFile {
+    #[serde(flatten)]
+    pub file: ModelFile,
+    pub from: Supply,
+}
+
+/// Where the content of a file comes from. What a pool cannot give, the hub or the operator does.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Supply {
+    /// It is here, and was touched since it was checked: it is read again, and brought only when it is wrong.
+    Here,
+    /// This pool has it, or will have it when its own fetch is over.
+    Pool(PoolName),
+    Hub,
+    /// The folder of the operator's machine.
+    Operator,
+}
+
+/// What bringing the models of one pool takes, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bill {
+    pub from_hub: u64,
+    pub from_pools: u64,
+    pub from_operator: u64,
+    /// Contents of the wanted models that are there already.
+    pub here: u64,
+    /// Most bytes that the disk takes up beyond what it does now.
+    pub peak_disk: u64,
+    /// None where the pool has not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_free: Option<u64>,
+    /// Seconds, from the rates last measured there; none where one of them never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
 }
 
 /// How one worker takes the place of another.
