@@ -3,8 +3,9 @@
 //! ```text
 //! lock                              held while something is written
 //! catalog.json                      the models that the pool knows
+//! rates.json                        how fast content came the last time
 //! models/blobs/<sha256>             content, each only once
-//! models/incoming/<sha256>          content that is still on its way
+//! models/incoming/<sha256>          content that is still on its way; what of it is here in <sha256>.parts
 //! models/<id>/<digest>/<path>       one model: links into blobs
 //! workers/<id>.json  logs/<id>.log  one worker process
 //! bin/<digest>/                     installed binaries; bin/current links to one
@@ -69,6 +70,10 @@ impl Home {
 
     pub fn catalog(&self) -> PathBuf {
         self.0.join("catalog.json")
+    }
+
+    pub fn rates(&self) -> PathBuf {
+        self.0.join("rates.json")
     }
 
     pub fn models(&self) -> PathBuf {

@@ -9,6 +9,8 @@
 //! | [`rpc`] | the same over stdin and stdout, for `rbee apply` |
 //! | [`observe`] | what the pool says of itself |
 //! | [`models`] | the catalog and the content |
+//! | [`hub`] | what the hub has |
+//! | [`fetch`], [`serve`], [`rates`] | content that comes from the hub and goes from pool to pool |
 //! | [`workers`] | spawning, probing and stopping worker processes |
 //! | [`process`], [`machine`] | what the system knows of a process and of the machine |
 //! | [`home`], [`file`](mod@file) | the state folder, its lock, its files |
@@ -25,13 +27,17 @@
 
 pub mod cli;
 pub mod error;
+pub mod fetch;
 pub mod file;
 pub mod home;
+pub mod hub;
 pub mod machine;
 pub mod models;
 pub mod observe;
 pub mod process;
+pub mod rates;
 pub mod rpc;
+pub mod serve;
 pub mod workers;
 
 use std::hash::{BuildHasher as _, Hasher as _};

@@ -1,5 +1,7 @@
 //! What the pool says of itself: facts, no judgement. Changes nothing.
 
+use std::net::IpAddr;
+
 use pool_core::digest::Sha256;
 use pool_core::model::CatalogEntry;
 use pool_core::observation::{ObservedModel, ObservedWorker, PoolObservation};
@@ -7,7 +9,7 @@ use pool_core::worker::WorkerRecord;
 use tokio::task::{JoinSet, block_in_place};
 
 use crate::error::Result;
-use crate::{Hive, machine, models, workers};
+use crate::{Hive, machine, models, rates, workers};
 
 /// Everything that a plan is made from.
 pub async fn observe(hive: &Hive) -> Result<PoolObservation> {
@@ -20,6 +22,8 @@ pub async fn observe(hive: &Hive) -> Result<PoolObservation> {
         build: build(hive),
         hive_version: pool_core::VERSION.to_owned(),
         disk_free_bytes: machine::disk_free(root).unwrap_or_default(),
+        address: address(std::env::var("SSH_CONNECTION").ok().as_deref()),
+        rates: rates::load(&hive.home),
         memory: machine::memory(),
         devices: machine::devices(),
         models,
@@ -32,6 +36,7 @@ pub fn models(hive: &Hive) -> Result<Vec<ObservedModel>> {
     let catalog = models::load(&hive.home)?;
     let observed = |entry: CatalogEntry| ObservedModel {
         damaged: models::damaged(&hive.home, &entry),
+        touched: models::touched(&hive.home, &entry),
         entry,
     };
     Ok(catalog.models.into_values().map(observed).collect())
@@ -62,6 +67,11 @@ async fn probe(hive: &Hive, records: Vec<WorkerRecord>) -> Vec<ObservedWorker> {
     let mut observed = probes.join_all().await;
     observed.sort_by_key(|(place, _)| *place);
     observed.into_iter().map(|(_, worker)| worker).collect()
+}
+
+/// The address that the operator reached this machine by: the third word that sshd says of a connection.
+fn address(connection: Option<&str>) -> Option<IpAddr> {
+    connection?.split(' ').nth(2)?.parse().ok()
 }
 
 /// The installed binaries that this hive belongs to: the name of its folder below `bin/`.

@@ -4,6 +4,7 @@
 
 mod cli;
 mod faults;
+mod hub;
 mod identity;
 mod life;
 mod models;

@@ -11,6 +11,7 @@ use crate::util::{Pool, Worker, entry, spec, wait_for};
 fn command(argv: &[&str]) -> Request {
     Request::Command {
         argv: argv.iter().map(|&word| word.into()).collect(),
+        access: pool_core::supply::HubAccess::default(),
     }
 }
 

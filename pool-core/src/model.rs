@@ -220,6 +220,31 @@ pub struct Stamp {
 }
 
 impl CatalogEntry {
+    /// A model that is to be registered: nothing of it is there yet. The pool says where its files will lie.
+    pub fn new(id: ModelId, fleet: Option<FleetName>, source: Origin, manifest: Manifest) -> Self {
+        Self {
+            id,
+            name: source.repo.clone(),
+            fleet,
+            source,
+            path: String::new(),
+            digest: manifest.digest(),
+            size_bytes: manifest.size(),
+            downloaded: false,
+            backends: Backend::ALL.to_vec(),
+            files: manifest
+                .files
+                .into_iter()
+                .map(|file| CatalogFile {
+                    file,
+                    verified_at: None,
+                    verified: None,
+                })
+                .collect(),
+            facts: manifest.facts,
+        }
+    }
+
     pub fn manifest(&self) -> Manifest {
         let files = self.files.iter().map(|file| file.file.clone()).collect();
         Manifest::new(files, self.facts.clone())

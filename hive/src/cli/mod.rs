@@ -1,6 +1,7 @@
 //! The command line.
 
 mod models;
+mod progress;
 mod status;
 mod table;
 mod worker;
@@ -56,7 +57,7 @@ pub enum Command {
 pub async fn run(hive: &Hive, cli: Cli) -> Result<()> {
     let output = Output { json: cli.json };
     match cli.command {
-        Command::Models(command) => models::run(hive, command, &output),
+        Command::Models(command) => models::run(hive, command, &output).await,
         Command::Worker(command) => worker::run(hive, command, &output).await,
         Command::Status => status::run(hive, &output).await,
         Command::Devices => {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use pool_core::digest::Sha256;
-use pool_core::model::{Catalog, CatalogEntry, ModelFile};
+use pool_core::model::{Catalog, CatalogEntry, CatalogFile, ModelFile};
 use pool_core::name::{FleetName, ModelId};
 use pool_core::rpc::{ErrorCode, HiveError};
 
@@ -43,16 +43,15 @@ pub fn register(home: &Locked, mut entry: CatalogEntry) -> Result<Vec<ModelFile>
         }
         entry = existing.clone();
     }
-    let missing = content::missing(
-        home,
-        &entry.files.iter().map(|f| &f.file).collect::<Vec<_>>(),
-    );
+    let missing = missing(home, &entry);
     let is_same = existing.is_some_and(|existing| existing.digest == entry.digest);
     entry.downloaded = is_same && missing.is_empty() && existing.is_some_and(|e| e.downloaded);
     entry.path = path_text(home, &entry.id, &entry.digest);
     for file in &mut entry.files {
-        file.verified_at = verified_at(&catalog, &file.file.sha256)
-            .filter(|_| !missing.iter().any(|m| m.sha256 == file.file.sha256));
+        let is_missing = missing.iter().any(|m| m.sha256 == file.file.sha256);
+        let known = verified(&catalog, &file.file.sha256).filter(|_| !is_missing);
+        file.verified_at = known.and_then(|known| known.verified_at);
+        file.verified = known.and_then(|known| known.verified);
     }
     let replaces = existing.is_some() && !is_same;
     catalog.models.insert(entry.id.clone(), entry);
@@ -92,65 +91,99 @@ fn check(entry: &CatalogEntry) -> Result<()> {
     Ok(())
 }
 
+/// Of the files of a model, those whose content the pool does not have, each content once.
+pub fn missing(home: &Home, entry: &CatalogEntry) -> Vec<ModelFile> {
+    let files: Vec<&ModelFile> = entry.files.iter().map(|file| &file.file).collect();
+    content::missing(home, &files)
+}
+
+/// Reads again what was touched since it was checked of the contents that `entry` names. What is wrong is taken away,
+/// so that it counts as missing. The lock is not held while reading.
+pub fn check_touched(home: &Home, entry: &CatalogEntry) -> Result<()> {
+    let catalog = load(home)?;
+    for file in &entry.files {
+        let known = verified(&catalog, &file.file.sha256);
+        if !known.is_some_and(|known| content::is_touched(home, known)) {
+            continue;
+        }
+        match content::check(home, &file.file, true) {
+            Ok(()) => mark_verified(&home.lock()?, &file.file.sha256)?,
+            Err(fault) if is_fault(&fault) => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(())
+}
+
+/// The content is not there as it should be; it could be looked at.
+fn is_fault(fault: &HiveError) -> bool {
+    matches!(fault.code, ErrorCode::WrongContent | ErrorCode::NotFound)
+}
+
 /// Marks content as just found right, wherever the catalog names it.
 pub(super) fn mark_verified(home: &Locked, sha256: &Sha256) -> Result<()> {
     let mut catalog = load(home)?;
-    let now = Timestamp::now();
+    mark(home, &mut catalog, sha256);
+    save(home, &catalog)
+}
+
+fn mark(home: &Home, catalog: &mut Catalog, sha256: &Sha256) {
+    let (now, stamp) = (Timestamp::now(), content::stamp(home, sha256));
     let entries = catalog.models.values_mut();
     for file in entries.flat_map(|entry| &mut entry.files) {
         if file.file.sha256 == *sha256 {
             file.verified_at = Some(now);
+            file.verified = stamp;
         }
     }
-    save(home, &catalog)
 }
 
-fn verified_at(catalog: &Catalog, sha256: &Sha256) -> Option<Timestamp> {
+/// The entry of a content that was checked last.
+fn verified<'a>(catalog: &'a Catalog, sha256: &Sha256) -> Option<&'a CatalogFile> {
     let files = catalog.models.values().flat_map(|entry| &entry.files);
     files
-        .filter(|file| file.file.sha256 == *sha256)
-        .filter_map(|file| file.verified_at)
-        .max()
+        .filter(|file| file.file.sha256 == *sha256 && file.verified_at.is_some())
+        .max_by_key(|file| file.verified_at)
 }
 
 /// Checks that all content of a model is there, lays out its folder and marks it downloaded.
 ///
-/// Content that was verified when it came is not read again. The lock is not held while reading.
+/// Content that was verified when it came, and not touched since, is not read again. The lock is not held while reading.
 pub fn publish(home: &Home, id: &ModelId) -> Result<CatalogEntry> {
-    let entry = find(&load(home)?, id)?;
+    let entry = find(home, id)?;
+    let mut read = Vec::new();
     for file in &entry.files {
-        content::check(home, &file.file, file.verified_at.is_none())?;
+        let is_open = file.verified_at.is_none() || content::is_touched(home, file);
+        content::check(home, &file.file, is_open)?;
+        read.extend(is_open.then_some(file.file.sha256));
     }
-    finish(home, &entry, |file_was_verified| {
-        file_was_verified.unwrap_or_else(Timestamp::now)
-    })
+    finish(home, &entry, &read)
 }
 
 /// Reads all content of a model again. What is not right is taken away, so that it counts as missing.
 pub fn verify(home: &Home, id: &ModelId) -> Result<CatalogEntry> {
-    let entry = find(&load(home)?, id)?;
+    let entry = find(home, id)?;
     let mut faults = Vec::new();
     for file in &entry.files {
-        if let Err(fault) = content::check(home, &file.file, true) {
-            faults.push(fault.message);
+        match content::check(home, &file.file, true) {
+            Ok(()) => {}
+            Err(fault) if is_fault(&fault) => faults.push(fault.message),
+            Err(fault) => return Err(fault),
         }
     }
     if !faults.is_empty() {
         return Err(fail(
             ErrorCode::WrongContent,
             format!("the model {id} is damaged:\n  {}", faults.join("\n  ")),
-            "what was wrong is taken away: `rbee apply` or `models register` brings it again",
+            "what was wrong is taken away: `rbee apply`, `models download` or `models register` brings it again",
         ));
     }
-    finish(home, &entry, |_| Timestamp::now())
+    let read: Vec<Sha256> = entry.files.iter().map(|file| file.file.sha256).collect();
+    finish(home, &entry, &read)
 }
 
-/// Records that the content of `entry` was found right, unless the catalog has moved on.
-fn finish(
-    home: &Home,
-    entry: &CatalogEntry,
-    verified: impl Fn(Option<Timestamp>) -> Timestamp,
-) -> Result<CatalogEntry> {
+/// Records that the content of `entry` is there, and of it `read` just found right, unless the catalog has moved on.
+fn finish(home: &Home, entry: &CatalogEntry, read: &[Sha256]) -> Result<CatalogEntry> {
     let home = home.lock()?;
     let mut catalog = load(&home)?;
     let current = catalog.models.get_mut(&entry.id);
@@ -162,13 +195,12 @@ fn finish(
         ));
     };
     layout::lay_out(&home, current)?;
-    for file in &mut current.files {
-        file.verified_at = Some(verified(file.verified_at));
-    }
     current.downloaded = true;
-    let published = current.clone();
+    for sha256 in read {
+        mark(&home, &mut catalog, sha256);
+    }
     save(&home, &catalog)?;
-    Ok(published)
+    find_in(&catalog, &entry.id)
 }
 
 /// Takes a model out of the catalog, and away the content that nothing else uses.
@@ -176,27 +208,56 @@ fn finish(
 /// `owner` is the fleet that asks; a person may take out any.
 pub fn unregister(home: &Locked, id: &ModelId, owner: Option<&FleetName>) -> Result<()> {
     let mut catalog = load(home)?;
-    let entry = find(&catalog, id)?;
+    let entry = find_in(&catalog, id)?;
     if owner.is_some() && owner != entry.fleet.as_ref() {
         return Err(not_owned(&entry));
     }
-    if let Some(user) = workers::users(home)?
-        .iter()
-        .find(|user| user.spec.model == *id)
-    {
-        return Err(fail(
-            ErrorCode::InUse,
-            format!("the worker {} runs the model {id}", user.id),
-            format!("stop it first: rbee-hive worker stop {}", user.id),
-        ));
-    }
+    check_unused(home, id)?;
     catalog.models.remove(id);
     save(home, &catalog)?;
     sweep(home, &catalog)
 }
 
+/// Takes away the files of a model that nothing else uses. Its entry stays, not downloaded.
+pub fn empty(home: &Locked, id: &ModelId) -> Result<CatalogEntry> {
+    let mut catalog = load(home)?;
+    let entry = find_in(&catalog, id)?;
+    check_unused(home, id)?;
+    // As if the model were not there: what other models share with it stays.
+    catalog.models.remove(id);
+    sweep(home, &catalog)?;
+    let mut emptied = entry;
+    emptied.downloaded = false;
+    let gone = missing(home, &emptied);
+    for file in &mut emptied.files {
+        if gone.iter().any(|gone| gone.sha256 == file.file.sha256) {
+            (file.verified_at, file.verified) = (None, None);
+        }
+    }
+    catalog.models.insert(id.clone(), emptied.clone());
+    save(home, &catalog)?;
+    Ok(emptied)
+}
+
+/// Refuses while a worker runs the model.
+fn check_unused(home: &Locked, id: &ModelId) -> Result<()> {
+    let users = workers::users(home)?;
+    match users.iter().find(|user| user.spec.model == *id) {
+        None => Ok(()),
+        Some(user) => Err(fail(
+            ErrorCode::InUse,
+            format!("the worker {} runs the model {id}", user.id),
+            format!("stop it first: rbee-hive worker stop {}", user.id),
+        )),
+    }
+}
+
 /// The entry of a model.
-fn find(catalog: &Catalog, id: &ModelId) -> Result<CatalogEntry> {
+pub fn find(home: &Home, id: &ModelId) -> Result<CatalogEntry> {
+    find_in(&load(home)?, id)
+}
+
+fn find_in(catalog: &Catalog, id: &ModelId) -> Result<CatalogEntry> {
     catalog.models.get(id).cloned().ok_or_else(|| {
         fail(
             ErrorCode::NotFound,

@@ -3,14 +3,14 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use pool_core::device::Backend;
 use pool_core::folder::{self, FolderError};
-use pool_core::model::{CatalogEntry, CatalogFile, Manifest, ModelFile, Origin};
+use pool_core::model::{CatalogEntry, Manifest, ModelFile, Origin};
 use pool_core::name::ModelId;
 use pool_core::rpc::{ErrorCode, HiveError};
 
 use super::catalog;
-use super::content::{self, Incoming};
+use super::content;
+use super::incoming::{Claim, Incoming, Place};
 use crate::error::{Result, fail, io_error};
 use crate::home::Home;
 
@@ -25,33 +25,16 @@ pub fn import(
         .canonicalize()
         .map_err(|e| io_error("read", folder, &e))?;
     let manifest = scan(&folder)?;
-    let entry = CatalogEntry {
-        name: name.unwrap_or_else(|| match folder.file_name() {
-            Some(name) => name.to_string_lossy().into_owned(),
-            None => id.to_string(),
-        }),
-        fleet: None,
-        source: Origin {
-            repo: folder.display().to_string(),
-            revision: None,
-            files: Vec::new(),
-        },
-        path: String::new(),
-        digest: manifest.digest(),
-        size_bytes: manifest.size(),
-        files: manifest
-            .files
-            .into_iter()
-            .map(|file| CatalogFile {
-                file,
-                verified_at: None,
-            })
-            .collect(),
-        downloaded: false,
-        backends: Backend::ALL.to_vec(),
-        facts: manifest.facts,
-        id: id.clone(),
+    let source = Origin {
+        repo: folder.display().to_string(),
+        revision: None,
+        files: Vec::new(),
     };
+    let mut entry = CatalogEntry::new(id.clone(), None, source, manifest);
+    entry.name = name.unwrap_or_else(|| match folder.file_name() {
+        Some(name) => name.to_string_lossy().into_owned(),
+        None => id.to_string(),
+    });
     let missing = catalog::register(&home.lock()?, entry)?;
     for file in missing {
         copy(home, &folder, &file)?;
@@ -74,11 +57,15 @@ fn copy(home: &Home, folder: &Path, file: &ModelFile) -> Result<()> {
     let busy = || {
         fail(
             ErrorCode::InUse,
-            format!("the content of {} is just being uploaded", file.path),
+            format!("the content of {} is just being brought", file.path),
             "wait for it, then register again",
         )
     };
-    let mut incoming = Incoming::begin(home, file.sha256, file.size)?.ok_or_else(busy)?;
+    let mut incoming = match Claim::take(home, file.sha256, file.size)? {
+        Place::Here => return Ok(()),
+        Place::Taken => return Err(busy()),
+        Place::Ours(claim) => Incoming::take_up(claim)?,
+    };
     let path = folder.join(file.path.as_str());
     let failed = |e: io::Error| io_error("read", &path, &e);
     let mut source = folder::open(&path).map_err(failed)?;

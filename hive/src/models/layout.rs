@@ -47,6 +47,15 @@ fn make_link(link: &Path, target: &Path) -> io::Result<()> {
     sync_folder(folder)
 }
 
+/// The files of a catalogued model that were written to or replaced since they were checked. Reads no content.
+pub fn touched(home: &Home, entry: &CatalogEntry) -> Vec<FilePath> {
+    let files = entry.files.iter();
+    files
+        .filter(|file| content::is_touched(home, file))
+        .map(|file| file.file.path.clone())
+        .collect()
+}
+
 /// The files of a catalogued model that are missing or have another size. Reads no content.
 pub fn damaged(home: &Home, entry: &CatalogEntry) -> Vec<FilePath> {
     let folder = home.model(&entry.id, &entry.digest);

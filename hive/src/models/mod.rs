@@ -3,11 +3,18 @@
 mod catalog;
 mod content;
 mod folder;
+mod incoming;
 mod layout;
+mod parts;
+mod ranges;
 mod sweep;
 
-pub use catalog::{load, publish, register, unregister, verify};
-pub use content::Incoming;
+pub use catalog::{
+    check_touched, empty, find, load, missing, publish, register, unregister, verify,
+};
+pub use content::has;
 pub use folder::import;
-pub use layout::damaged;
+pub use incoming::{Claim, Incoming, Place};
+pub use layout::{damaged, touched};
+pub use parts::Parts;
 pub use sweep::sweep;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use pool_core::model::Catalog;
 
-use super::content;
+use super::incoming;
 use crate::error::{Result, io_error};
 use crate::file::TEMPORARY;
 use crate::home::{Home, Locked};
@@ -32,7 +32,7 @@ pub fn sweep(home: &Locked, catalog: &Catalog) -> Result<()> {
     let mut contents: BTreeSet<OsString> = files
         .map(|file| file.file.sha256.to_string().into())
         .collect();
-    let incoming = contents.clone();
+    let wanted = contents.clone();
     let mut act = || {
         for model in list(&home.models())? {
             if Home::RESERVED.iter().any(|name| model.ends_with(name)) {
@@ -50,9 +50,11 @@ pub fn sweep(home: &Locked, catalog: &Catalog) -> Result<()> {
         }
         remove_others(&home.blobs(), &contents)?;
         for path in list(&home.incoming())? {
+            // With its parts, if it has any.
+            let content = path.with_extension("");
             // Claimed first: what somebody is bringing now stays.
-            if !named_in(&incoming, &path) && content::claim(&path)?.is_some() {
-                std::fs::remove_file(&path)?;
+            if !named_in(&wanted, &content) && incoming::claim(&content)?.is_some() {
+                incoming::remove(&content)?;
             }
         }
         // Whoever holds the lock is the only one who writes: other temporary files are orphans.

@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 
 use pool_core::rpc::{Event, Stream};
+use pool_core::supply::{HubAccess, Secret};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::Command;
 
@@ -13,10 +14,21 @@ use crate::Hive;
 use crate::error::{Result, io_error};
 
 /// Runs this program with other arguments and returns its exit code. Killed when dropped.
-pub async fn run(hive: &Hive, argv: &[String], replies: &Replies) -> Result<i32> {
+///
+/// What the operator says of the hub is in its environment, which only this user can read.
+pub async fn run(
+    hive: &Hive,
+    argv: &[String],
+    access: &HubAccess,
+    replies: &Replies,
+) -> Result<i32> {
     let failed = |e: io::Error| io_error("run", &hive.exe, &e);
+    let endpoint = access.endpoint.as_deref();
+    let token = access.token.as_ref().map(Secret::expose);
     let mut child = Command::new(&hive.exe)
         .args(argv)
+        .envs(endpoint.map(|endpoint| ("HF_ENDPOINT", endpoint)))
+        .envs(token.map(|token| ("HF_TOKEN", token)))
         .env("RBEE_HOME", hive.home.root())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -3,6 +3,7 @@
 mod command;
 mod upload;
 
+use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
@@ -11,11 +12,12 @@ use pool_core::rpc::{
 };
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
-use tokio::task::{JoinSet, block_in_place};
+use tokio::task::{AbortHandle, JoinSet, block_in_place};
 
 use crate::error::{Result, fail};
+use crate::serve::Server;
 use crate::workers::SpawnOptions;
-use crate::{Hive, models, observe, workers};
+use crate::{Hive, fetch, hub, models, observe, workers};
 
 /// Serves one connection until its input closes or nobody reads the output any more.
 ///
@@ -29,6 +31,7 @@ pub async fn serve(
     let (outbox, inbox) = mpsc::channel(64);
     let mut writer = tokio::spawn(write(inbox, output));
     let mut calls = JoinSet::new();
+    let mut running: HashMap<u64, (AbortHandle, Replies)> = HashMap::new();
     let mut line = Vec::new();
     let read = loop {
         line.clear();
@@ -46,6 +49,7 @@ pub async fn serve(
             continue;
         }
         while calls.try_join_next().is_some() {}
+        running.retain(|_, (call, _)| !call.is_finished());
         match parse(&line) {
             Ok(Call { id, request }) => {
                 let replies = Replies {
@@ -57,12 +61,19 @@ pub async fn serve(
                     if let Err(error) = received {
                         break Err(error);
                     }
+                } else if let Request::Cancel { call } = request {
+                    if let Some((call, its_replies)) = running.remove(&call) {
+                        call.abort();
+                        its_replies.finish(Err(cancelled())).await;
+                    }
+                    replies.finish(Ok(Outcome::Cancelled)).await;
                 } else {
-                    let hive = hive.clone();
-                    calls.spawn(async move {
-                        let result = answer(&hive, request, &replies).await;
-                        replies.finish(result).await;
+                    let (hive, mine) = (hive.clone(), replies.clone());
+                    let call = calls.spawn(async move {
+                        let result = answer(&hive, request, &mine).await;
+                        mine.finish(result).await;
                     });
+                    running.insert(id, (call, replies));
                 }
             }
             Err((id, error)) => {
@@ -125,8 +136,26 @@ fn parse(line: &[u8]) -> std::result::Result<Call, (u64, HiveError)> {
 async fn answer(hive: &Hive, request: Request, replies: &Replies) -> Result<Outcome> {
     match request {
         Request::Observe => observe::observe(hive).await.map(Outcome::Observed),
-        Request::Register { entry } => {
-            block_in_place(|| models::register(&hive.home.lock()?, *entry)).map(Outcome::Missing)
+        Request::Register { entry } => block_in_place(|| {
+            models::check_touched(&hive.home, &entry)?;
+            models::register(&hive.home.lock()?, *entry).map(Outcome::Missing)
+        }),
+        Request::Fetch { model, peers, hub } => {
+            let tell = |progress| replies.progress(progress);
+            fetch::fetch(hive, &model, peers, hub, tell)
+                .await
+                .map(Outcome::Fetched)
+        }
+        Request::Serve {
+            contents,
+            interface,
+        } => {
+            let server = Server::open(&hive.home, contents, interface).await?;
+            replies.send(Event::Serving(server.serving())).await;
+            match server.run().await? {}
+        }
+        Request::Resolve { source, access } => {
+            hub::resolve(&source, &access).await.map(Outcome::Resolved)
         }
         Request::Publish { model } => {
             block_in_place(|| models::publish(&hive.home, &model)).map(Outcome::Published)
@@ -152,13 +181,25 @@ async fn answer(hive: &Hive, request: Request, replies: &Replies) -> Result<Outc
                 .await
                 .map(Outcome::Stopped)
         }
-        Request::Command { argv } => command::run(hive, &argv, replies).await.map(Outcome::Exit),
-        // Read from the connection itself, see `serve`.
-        Request::Upload { .. } => Ok(Outcome::Stored),
+        Request::Command { argv, access } => {
+            let exit = command::run(hive, &argv, &access, replies).await;
+            exit.map(Outcome::Exit)
+        }
+        // Taken from the connection itself, see `serve`.
+        Request::Upload { .. } | Request::Cancel { .. } => Ok(Outcome::Cancelled),
+    }
+}
+
+fn cancelled() -> HiveError {
+    HiveError {
+        code: ErrorCode::Cancelled,
+        message: "the call was cancelled".into(),
+        help: None,
     }
 }
 
 /// The way back for one call.
+#[derive(Clone)]
 struct Replies {
     id: u64,
     outbox: mpsc::Sender<Reply>,

@@ -1,7 +1,7 @@
 //! Content that comes over the connection.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant as Clock};
 
 use pool_core::digest::Sha256;
 use pool_core::rpc::{ErrorCode, Event, Outcome};
@@ -12,7 +12,11 @@ use tokio::time::{Instant, sleep};
 use super::Replies;
 use crate::Hive;
 use crate::error::{Result, fail};
-use crate::models::Incoming;
+use crate::models::{Claim, Incoming, Place};
+use crate::rates;
+
+/// Less than this tells nothing of a rate.
+const LEAST: u64 = 1_000_000;
 
 /// Takes in one content and answers. Whatever goes wrong with it, exactly the announced bytes are
 /// taken from the input, so that the next call is found behind them.
@@ -32,7 +36,8 @@ pub async fn receive(
             return Ok(());
         }
     };
-    let offset = incoming.offset();
+    let begun = Clock::now();
+    let offset = incoming.as_ref().map_or(size, Incoming::offset);
     replies.send(Event::Send { offset }).await;
     let mut left = size - offset;
     let mut is_refused = false;
@@ -42,7 +47,10 @@ pub async fn receive(
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let length = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
-        if !is_refused && let Err(error) = block_in_place(|| incoming.write(&bytes[..length])) {
+        if !is_refused
+            && let Some(incoming) = &mut incoming
+            && let Err(error) = block_in_place(|| incoming.write(&bytes[..length]))
+        {
             is_refused = true;
             replies.finish(Err(error)).await;
         }
@@ -50,18 +58,29 @@ pub async fn receive(
         left -= length as u64;
     }
     if !is_refused {
-        let stored = block_in_place(|| incoming.finish());
+        let stored = block_in_place(|| incoming.map_or(Ok(()), Incoming::finish));
+        if stored.is_ok() && size - offset >= LEAST {
+            let rate = (size - offset) as f64 / begun.elapsed().as_secs_f64();
+            // A rate that cannot be noted is no reason to fail.
+            let _ = block_in_place(|| {
+                rates::note(&hive.home, |rates| rates.operator = Some(rate as u64))
+            });
+        }
         replies.finish(stored.map(|()| Outcome::Stored)).await;
     }
     Ok(())
 }
 
 /// Waits a while for another connection that brings the same content.
-async fn begin(hive: &Hive, sha256: Sha256, size: u64) -> Result<Incoming> {
+///
+/// None when the content is there.
+async fn begin(hive: &Hive, sha256: Sha256, size: u64) -> Result<Option<Incoming>> {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        if let Some(incoming) = block_in_place(|| Incoming::begin(&hive.home, sha256, size))? {
-            return Ok(incoming);
+        match block_in_place(|| Claim::take(&hive.home, sha256, size))? {
+            Place::Here => return Ok(None),
+            Place::Ours(claim) => return block_in_place(|| Incoming::take_up(claim)).map(Some),
+            Place::Taken => {}
         }
         if Instant::now() > deadline {
             return Err(fail(

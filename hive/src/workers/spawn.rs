@@ -113,6 +113,7 @@ async fn wait(
             progress(Progress {
                 message: format!("{} is loading {}", record.id, record.spec.model),
                 percent,
+                bytes: None,
             });
         }
         sleep(INTERVAL).await;

@@ -84,7 +84,7 @@ impl Connection {
                 Event::Done(outcome) => return Ok(*outcome),
                 Event::Error(error) => return Err(error),
                 Event::Progress(_) | Event::Output { .. } => {}
-                Event::Send { .. } => panic!("unexpected `send`"),
+                event => panic!("unexpected {event:?}"),
             }
         }
     }

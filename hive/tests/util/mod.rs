@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use pool_core::digest::Sha256;
-use pool_core::model::{CatalogEntry, CatalogFile, Manifest, ModelFacts, ModelFile, Origin};
+use pool_core::model::{CatalogEntry, Manifest, ModelFacts, ModelFile, Origin};
 use pool_core::observation::{ObservedWorker, PoolObservation};
 use pool_core::worker::{WorkerRecord, WorkerSpec};
 use serde::de::DeserializeOwned;
@@ -177,30 +177,13 @@ pub fn entry(id: &str, files: &[(&str, &[u8])]) -> CatalogEntry {
         .collect();
     let config = r#"{"model_type":"llama","max_position_embeddings":512,"vocab_size":300}"#;
     let manifest = Manifest::new(files, ModelFacts::from_config(config).unwrap());
-    CatalogEntry {
-        id: id.parse().unwrap(),
-        name: id.into(),
-        fleet: Some("home".parse().unwrap()),
-        source: Origin {
-            repo: "./models".into(),
-            revision: None,
-            files: Vec::new(),
-        },
-        path: String::new(),
-        digest: manifest.digest(),
-        size_bytes: manifest.size(),
-        files: manifest
-            .files
-            .into_iter()
-            .map(|file| CatalogFile {
-                file,
-                verified_at: None,
-            })
-            .collect(),
-        downloaded: false,
-        backends: vec![],
-        facts: manifest.facts,
-    }
+    let source = Origin {
+        repo: "./models".into(),
+        revision: None,
+        files: Vec::new(),
+    };
+    let fleet = "home".parse().unwrap();
+    CatalogEntry::new(id.parse().unwrap(), Some(fleet), source, manifest)
 }
 
 /// A `GET` in its plainest form: the status line, the headers and the body.

@@ -1,0 +1,157 @@
+//! A content that comes in several streams at once, each at its own place.
+//!
+//! A line of `<sha256>.parts` is added after the bytes that it names are on the disk, so it is true after a power cut too.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use pool_core::digest::{Hasher, Sha256};
+use tokio::sync::watch;
+
+use super::incoming::Claim;
+use super::ranges::Ranges;
+use crate::error::{Result, io_error};
+
+/// Bytes that are hashed at a time.
+const PIECE: usize = 1 << 20;
+
+/// The parts of a content that are here, and its place on the disk.
+#[derive(Debug)]
+pub struct Parts {
+    claim: Claim,
+    journal: Mutex<File>,
+    written: Mutex<Ranges>,
+    /// Bytes from the beginning on without a gap.
+    prefix: watch::Sender<u64>,
+}
+
+impl Parts {
+    pub fn open(claim: Claim) -> Result<Self> {
+        let path = beside(&claim.path);
+        let open = || {
+            let is_new = !path.exists();
+            let mut journal = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .mode(0o600)
+                .open(&path)?;
+            if is_new {
+                // What came before in one stream.
+                claim.file.sync_data()?;
+                journal.write_all(line(&(0..claim.known.prefix())).as_bytes())?;
+                journal.sync_data()?;
+            }
+            Ok(journal)
+        };
+        let journal = open().map_err(|e: io::Error| io_error("write", &path, &e))?;
+        let written = claim.known.clone();
+        Ok(Self {
+            prefix: watch::Sender::new(written.prefix()),
+            written: Mutex::new(written),
+            journal: Mutex::new(journal),
+            claim,
+        })
+    }
+
+    /// What is still to come, in pieces that end at multiples of `piece`.
+    pub fn gaps(&self, piece: u64) -> Vec<Range<u64>> {
+        lock(&self.written).gaps(self.claim.size, piece)
+    }
+
+    /// Bytes that are here.
+    pub fn here(&self) -> u64 {
+        lock(&self.written).len()
+    }
+
+    pub fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
+        let file = &self.claim.file;
+        file.write_all_at(bytes, at)
+            .map_err(|e| io_error("write", &self.claim.path, &e))?;
+        let mut written = lock(&self.written);
+        written.insert(at..at + bytes.len() as u64);
+        self.prefix.send_if_modified(|prefix| {
+            let moved = written.prefix() != *prefix;
+            *prefix = written.prefix();
+            moved
+        });
+        Ok(())
+    }
+
+    /// Makes bytes that were written last, whatever happens from here on.
+    pub fn keep(&self, range: Range<u64>) -> Result<()> {
+        let keep = || {
+            self.claim.file.sync_data()?;
+            let mut journal = lock(&self.journal);
+            journal.write_all(line(&range).as_bytes())?;
+            journal.sync_data()
+        };
+        keep().map_err(|e| io_error("write", &self.claim.path, &e))
+    }
+
+    /// Tells how far the content reaches from its beginning on.
+    pub fn prefix(&self) -> watch::Receiver<u64> {
+        self.prefix.subscribe()
+    }
+
+    /// Adds these bytes to the digest.
+    pub fn hash(&self, hasher: &mut Hasher, range: Range<u64>) -> Result<()> {
+        let mut buffer = vec![0; PIECE];
+        let mut at = range.start;
+        while at < range.end {
+            let length = (range.end - at).min(PIECE as u64) as usize;
+            let bytes = &mut buffer[..length];
+            let file = &self.claim.file;
+            file.read_exact_at(bytes, at)
+                .map_err(|e| io_error("read", &self.claim.path, &e))?;
+            hasher.update(&*bytes);
+            at += length as u64;
+        }
+        Ok(())
+    }
+
+    /// Publishes the content under its name; wrong content is dropped.
+    pub fn publish(&self, found: Sha256) -> Result<()> {
+        self.claim.publish(found)
+    }
+}
+
+/// Where the parts of a content are noted.
+pub(super) fn beside(path: &Path) -> PathBuf {
+    path.with_extension("parts")
+}
+
+/// The noted parts of the first `length` bytes; none where none were ever noted.
+pub(super) fn read(path: &Path, length: u64) -> io::Result<Option<Ranges>> {
+    let text = match std::fs::read_to_string(beside(path)) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // Torn by a power cut: nothing of it is believed.
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => return Ok(Some(Ranges::default())),
+        Err(e) => return Err(e),
+    };
+    let mut parts = Ranges::default();
+    // What follows the last line end was not written to its end.
+    for line in text
+        .split_inclusive('\n')
+        .filter_map(|line| line.strip_suffix('\n'))
+    {
+        let range = line.split_once(' ');
+        let range = range.and_then(|(start, end)| Some(start.parse().ok()?..end.parse().ok()?));
+        if let Some(range) = range {
+            parts.insert(range.start..u64::min(range.end, length));
+        }
+    }
+    Ok(Some(parts))
+}
+
+fn line(range: &Range<u64>) -> String {
+    format!("{} {}\n", range.start, range.end)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
