@@ -147,6 +147,7 @@ fn hash(at: &Path, path: FilePath) -> io::Result<(ModelFile, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Format;
 
     fn tiny() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -204,5 +205,73 @@ mod tests {
             std::fs::write(dir.join(INDEX), index).unwrap();
         });
         assert!(incomplete.contains("00002-of-00002"), "{incomplete}");
+    }
+
+    const GGUF: &str = "tiny-llama-q8_0.gguf";
+
+    fn tiny_gguf() -> PathBuf {
+        let models = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/models");
+        Path::new(models).join("tiny-llama-gguf").join(GGUF)
+    }
+
+    #[test]
+    fn one_gguf_file_is_a_model_as_a_folder_and_by_its_path() {
+        let file = tiny_gguf();
+        let manifest = read(&file).unwrap();
+        assert_eq!(read(file.parent().unwrap()).unwrap(), manifest);
+        assert_eq!(manifest.facts.format, Format::Gguf);
+        assert_eq!(manifest.facts.architecture, "llama");
+        let [only] = &manifest.files[..] else {
+            panic!("{:?}", manifest.files)
+        };
+        let bytes = std::fs::read(&file).unwrap();
+        assert_eq!(only.path.as_str(), GGUF);
+        assert_eq!(only.size, bytes.len() as u64);
+        assert_eq!(only.sha256, crate::digest::Sha256::of(bytes));
+        for at in [&file, file.parent().unwrap()] {
+            assert_eq!(locate(at, &only.path), file);
+        }
+    }
+
+    #[test]
+    fn the_words_beside_a_gguf_file_belong_to_the_model() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::copy(tiny_gguf(), dir.path().join(GGUF)).unwrap();
+        std::fs::write(dir.path().join("chat_template.jinja"), "{{ messages }}").unwrap();
+        // Its configuration is the file's own.
+        std::fs::write(dir.path().join("config.json"), "{}").unwrap();
+        let manifest = read(dir.path()).unwrap();
+        let names: Vec<&str> = manifest.files.iter().map(|it| it.path.as_str()).collect();
+        assert_eq!(names, ["chat_template.jinja", GGUF]);
+        assert_eq!(read(&dir.path().join(GGUF)).unwrap().files.len(), 1);
+    }
+
+    #[test]
+    fn a_gguf_file_that_cannot_be_whole_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(GGUF);
+        for size in [0, 3, 24, 700, 20_000] {
+            std::fs::copy(tiny_gguf(), &path).unwrap();
+            let file = File::options().write(true).open(&path).unwrap();
+            file.set_len(size).unwrap();
+            for at in [dir.path(), &path] {
+                let error = read(at).unwrap_err();
+                assert!(matches!(error, FolderError::NotAModel { .. }), "{error}");
+                let (error, end) = (error.to_string(), format!("the file ends after {size}"));
+                assert!(error.contains(GGUF) && error.ends_with(&end), "{error}");
+            }
+        }
+        std::fs::remove_file(&path).unwrap();
+        let absent = read(&path).unwrap_err();
+        assert!(matches!(absent, FolderError::Io { .. }), "{absent}");
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        for at in [dir.path(), &path] {
+            let endless = read(at).unwrap_err().to_string();
+            assert!(endless.ends_with("it is not a regular file"), "{endless}");
+        }
+        let part = dir.path().join("m-00001-of-00002.gguf");
+        std::fs::rename(&path, &part).unwrap();
+        let error = read(&part).unwrap_err().to_string();
+        assert!(error.contains("llama-gguf-split --merge"), "{error}");
     }
 }

@@ -16,6 +16,9 @@ mod header;
 mod reader;
 mod value;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::Error;
 pub use header::{Header, TableLine};
 pub use reader::{Arrays, LONGEST_HEAD, Reader};
