@@ -107,8 +107,13 @@ fn a_file_that_ends_before_its_weights_is_refused() {
 
 #[test]
 fn a_source_that_ends_before_its_size_is_unreadable() {
-    let bytes = example();
-    for end in [0, 3, 100, 5_000, HEAD - 1] {
+    let ends_in_a_list = file(&[("tokenizer.ggml.tokens", strings(&["a", "bc"]))]);
+    let whole = example();
+    let cuts = [0, 3, 100, 5_000, HEAD - 1].map(|end| (&whole, end));
+    for (bytes, end) in cuts
+        .into_iter()
+        .chain([(&ends_in_a_list, ends_in_a_list.len() - 1)])
+    {
         let size = bytes.len() as u64;
         let error = ModelFacts::from_gguf(Path::new("m.gguf"), size, &bytes[..end]).unwrap_err();
         let Error::Unreadable { source, .. } = &error else {
@@ -120,6 +125,18 @@ fn a_source_that_ends_before_its_size_is_unreadable() {
             "cut after {end}"
         );
     }
+}
+
+#[test]
+fn what_a_list_holds_is_passed_over() {
+    let mut words = strings(&["a"]);
+    *words.1.last_mut().unwrap() = 0xff;
+    let said = facts(&file(&[
+        ("general.architecture", text("llama")),
+        ("llama.context_length", number(8)),
+        ("tokenizer.ggml.tokens", words),
+    ]));
+    assert_eq!(said.unwrap().vocab_size, 1);
 }
 
 #[test]
