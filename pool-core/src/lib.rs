@@ -8,6 +8,7 @@
 //! | [`source`], [`model`] | where a model comes from, what it is made of, the catalog of a pool |
 //! | [`supply`] | where the content of its files comes from |
 //! | [`folder`] | whether a model's folder can be whole |
+//! | [`gguf`] | the head of a GGUF file |
 //! | [`worker`] | what a worker should be ([`worker::WorkerSpec`]) and what one is ([`worker::WorkerRecord`]) |
 //! | [`launch`] | the command line of `llm-worker-rbee`, written by the hive and read by the worker |
 //! | [`observation`] | what a pool says of itself |
@@ -25,6 +26,7 @@ pub mod address;
 pub mod device;
 pub mod digest;
 pub mod folder;
+pub mod gguf;
 pub mod launch;
 pub mod model;
 pub mod name;

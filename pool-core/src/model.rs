@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::Backend;
 use crate::digest::{Hasher, Sha256};
-use crate::folder;
 use crate::name::{FleetName, ModelId};
 use crate::path::FilePath;
+
+mod needed;
+
+pub use needed::{gguf_file, needed_file, needed_files};
 
 /// One file of a model: its content is known before it travels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +23,7 @@ pub struct ModelFile {
     pub sha256: Sha256,
 }
 
-/// The files of a model, sorted by path, and what its `config.json` says.
+/// The files of a model, sorted by path, and what its `config.json` or GGUF file says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     pub files: Vec<ModelFile>,
@@ -53,7 +56,7 @@ impl Manifest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelFacts {
     pub format: Format,
-    /// `model_type` of config.json, such as `llama`.
+    /// `model_type` of config.json, such as `llama`, or what a GGUF file says in its place.
     pub architecture: String,
     /// Most tokens of prompt and answer together.
     pub context_length: u32,
@@ -84,6 +87,38 @@ pub enum NotAModel {
     Damaged { file: String, reason: String },
     #[error("config.json is not what a model has: {0}")]
     Config(String),
+    /// What is wrong with it and where, as [`gguf::Error`](crate::gguf::Error) says it.
+    #[error("{0}")]
+    Gguf(String),
+    #[error(
+        "{0} is a part of a model in several files, and a worker reads models in one: `llama-gguf-split --merge` makes one"
+    )]
+    Part(FilePath),
+    #[error(
+        "there are several GGUF files ({}); name one: hf:ORG/REPO::FILE, or the path of the file",
+        join(.0)
+    )]
+    Several(Vec<FilePath>),
+    /// `near` holds GGUF files, those with the most similar names first.
+    #[error("there is no {file}{}", others(near))]
+    NoFile { file: FilePath, near: Vec<FilePath> },
+    #[error("{file} alone is no model that a worker finds: {reason}")]
+    NotAlone {
+        file: FilePath,
+        reason: &'static str,
+    },
+}
+
+fn join(paths: &[FilePath]) -> String {
+    let names: Vec<&str> = paths.iter().map(FilePath::as_str).collect();
+    names.join(", ")
+}
+
+fn others(near: &[FilePath]) -> String {
+    match near {
+        [] => ", nor any other GGUF file".to_owned(),
+        near => format!("; there is {}", join(near)),
+    }
 }
 
 impl ModelFacts {
@@ -105,41 +140,6 @@ impl ModelFacts {
             quantization: None,
         })
     }
-}
-
-/// Of the files in a model's top folder, those that a worker needs.
-///
-/// Weights are `*.safetensors`; everything else that a worker reads is small and has a fixed name.
-pub fn needed_files(paths: &[FilePath]) -> Result<Vec<FilePath>, NotAModel> {
-    const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
-    const OPTIONAL: [&str; 5] = [
-        "tokenizer_config.json",
-        "generation_config.json",
-        "special_tokens_map.json",
-        "chat_template.jinja",
-        "model.safetensors.index.json",
-    ];
-    let has = |name: &str| paths.iter().any(|path| path.as_str() == name);
-    let ends = |path: &FilePath, end: &str| path.as_str().ends_with(end);
-    if let Some(name) = REQUIRED.into_iter().find(|name| !has(name)) {
-        return Err(NotAModel::Missing(name));
-    }
-    if !paths.iter().any(|path| ends(path, ".safetensors")) {
-        let pickle = paths
-            .iter()
-            .find(|path| ends(path, ".bin") || ends(path, ".pt"));
-        return Err(match pickle {
-            Some(path) => NotAModel::Pickle(path.to_string()),
-            None => NotAModel::Missing("*.safetensors"),
-        });
-    }
-    folder::check_names(paths)?;
-    let needed = |path: &&FilePath| {
-        let name = path.as_str();
-        !name.contains('/')
-            && (ends(path, ".safetensors") || REQUIRED.contains(&name) || OPTIONAL.contains(&name))
-    };
-    Ok(paths.iter().filter(needed).cloned().collect())
 }
 
 /// `catalog.json` of a pool.
@@ -254,43 +254,6 @@ impl CatalogEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn paths(names: &[&str]) -> Vec<FilePath> {
-        names.iter().map(|name| name.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn only_what_a_worker_reads_is_needed() {
-        let all = paths(&[
-            "README.md",
-            "config.json",
-            "model.safetensors",
-            "onnx/model.safetensors",
-            "pytorch_model.bin",
-            "tokenizer.json",
-        ]);
-        let needed = needed_files(&all).unwrap();
-        assert_eq!(
-            needed,
-            paths(&["config.json", "model.safetensors", "tokenizer.json"])
-        );
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        let missing = |names: &[&str]| needed_files(&paths(names)).unwrap_err().to_string();
-        assert_eq!(
-            missing(&["config.json", "model.safetensors"]),
-            "there is no tokenizer.json"
-        );
-        assert_eq!(
-            missing(&["config.json", "tokenizer.json"]),
-            "there is no *.safetensors"
-        );
-        assert!(
-            missing(&["config.json", "tokenizer.json", "pytorch_model.bin"]).contains("pickles")
-        );
-    }
 
     #[test]
     fn the_digest_depends_on_content_and_path_and_not_on_order() {

@@ -1,4 +1,4 @@
-//! Where a model comes from: `hf:ORG/REPO[@REVISION][::FILE]`, or a folder.
+//! Where a model comes from: `hf:ORG/REPO[@REVISION][::FILE]`, a folder, or a GGUF file.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,7 +19,7 @@ pub enum Source {
         revision: Option<String>,
         file: Option<FilePath>,
     },
-    /// A folder of the operator's machine, relative to fleet.yaml.
+    /// A folder of the operator's machine, or a GGUF file of it, relative to fleet.yaml.
     Folder(String),
 }
 

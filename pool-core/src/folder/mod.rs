@@ -1,4 +1,4 @@
-//! A model's folder in Hugging Face layout: whether it can be whole, told from names, sizes and the first bytes.
+//! A model's folder, in Hugging Face layout or with one GGUF file: whether it can be whole, told from names, sizes and the first bytes.
 
 mod read;
 
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::model::NotAModel;
 use crate::path::FilePath;
 
-pub use read::{FolderError, open, read};
+pub use read::{FolderError, locate, open, read};
 
 /// The weights in one file.
 pub const SINGLE: &str = "model.safetensors";

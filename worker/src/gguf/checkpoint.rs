@@ -7,11 +7,11 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::config::{self, Architecture, Keys};
-use super::error::Error;
 use super::file::File;
 use super::head::Tensor;
 use super::names::{self, ROPE_FREQS, ROPE_LONG, ROPE_SHORT};
 use super::text::Text;
+use pool_core::gguf::Error;
 
 /// Weights by their Hugging Face names, rows in the order of Hugging Face; configuration and words beside them.
 pub struct Checkpoint {

@@ -5,10 +5,10 @@
 
 use serde_json::{Value as Json, json};
 
-use super::error::Error;
 use super::file::File;
 use super::rope;
-use super::value::Value;
+use pool_core::gguf::Error;
+use pool_core::gguf::Value;
 
 /// The architectures that are read, as `general.architecture` names them. Mistral's models are `llama`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use super::error::Error;
 use super::head::{Head, Tensor};
-use super::value::Value;
+use pool_core::gguf::Error;
+use pool_core::gguf::Value;
 
 /// A file whose head is read and checked, and whose weights are read on demand.
 ///

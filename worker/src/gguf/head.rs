@@ -1,15 +1,12 @@
-//! What stands before the weights: header, metadata, tensor table.
-//!
-//! Source: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+//! What stands before the weights: metadata, and the tensor table with each tensor in its place.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use super::error::Error;
+use pool_core::gguf::{Arrays, Error, Header, Reader, TableLine, Value};
+
 use super::kind::{KINDS, Kind};
-use super::reader::Reader;
-use super::value::Value;
 
 pub(super) struct Head {
     pub version: u32,
@@ -26,13 +23,6 @@ pub struct Tensor {
     /// First byte, from the start of the file.
     pub offset: u64,
 }
-
-const MAGIC: u32 = u32::from_le_bytes(*b"GGUF");
-const VERSIONS: &str = "GGUF versions 2 and 3, little-endian";
-const ALIGNMENT: &str = "general.alignment";
-const SPLIT: &str = "split.count";
-/// As in ggml: `GGML_MAX_DIMS`.
-const MOST_DIMENSIONS: u32 = 4;
 
 impl Tensor {
     /// Values of a row: the last size.
@@ -59,76 +49,28 @@ impl Tensor {
 
 impl Head {
     pub fn read(path: &Path, file: &fs::File) -> Result<Self, Error> {
-        let mut reader = Reader::new(path, file)?;
-        if reader.u32()? != MAGIC {
-            return Err(reader.damaged("it does not begin with `GGUF`"));
-        }
-        let version = reader.u32()?;
-        if !matches!(version, 2 | 3) {
-            let what = match version.swap_bytes() {
-                2 | 3 => "big-endian numbers".to_owned(),
-                _ => format!("version {version}"),
-            };
-            return Err(Error::unsupported(path, what, VERSIONS));
-        }
-        // The least that the file spends on a tensor: name, one size, kind and offset; on a value: key and type.
-        let tensor_count = reader.count(8 + 4 + 8 + 4 + 8)?;
-        let value_count = reader.count(8 + 4 + 1)?;
-        let metadata = metadata(&mut reader, value_count)?;
-        if let Some(parts) = metadata.get(SPLIT).and_then(Value::as_u64)
-            && parts > 1
-        {
-            let what = format!("the other files of a model split in {parts}");
-            let supported = "models in one file: `llama-gguf-split --merge` makes one";
-            return Err(Error::unsupported(path, what, supported));
-        }
-        let alignment = alignment(path, &metadata)?;
-        let tensors = tensors(&mut reader, tensor_count, alignment)?;
+        let unreadable = |source| Error::unreadable(path, source);
+        let size = file.metadata().map_err(unreadable)?.len();
+        let mut reader = Reader::new(path, file, size, Arrays::Kept);
+        let header = Header::read(&mut reader)?;
         Ok(Self {
-            version,
-            metadata,
-            tensors,
+            tensors: tensors(&mut reader, header.tensors, header.alignment)?,
+            version: header.version,
+            metadata: header.metadata,
         })
     }
 }
 
-fn metadata(reader: &mut Reader, count: usize) -> Result<BTreeMap<String, Value>, Error> {
-    let mut metadata = BTreeMap::new();
-    for number in 0..count {
-        reader.what = format!("metadata {number} of {count}");
-        let key = reader.string()?;
-        reader.what = format!("the key `{}`", key.escape_debug());
-        let value = reader.value()?;
-        if metadata.insert(key, value).is_some() {
-            return Err(reader.damaged("it stands there twice"));
-        }
-    }
-    Ok(metadata)
-}
-
-fn alignment(path: &Path, metadata: &BTreeMap<String, Value>) -> Result<u64, Error> {
-    let Some(value) = metadata.get(ALIGNMENT) else {
-        return Ok(32);
-    };
-    let alignment = value.as_u64().filter(|value| value.is_power_of_two());
-    alignment.ok_or_else(|| {
-        let place = format!("the key `{ALIGNMENT}`");
-        Error::damaged(path, place, format!("{value:?} is no power of two"))
-    })
-}
-
 fn tensors(
-    reader: &mut Reader,
+    reader: &mut Reader<&fs::File>,
     count: usize,
     alignment: u64,
 ) -> Result<BTreeMap<String, Tensor>, Error> {
     let mut tensors = BTreeMap::new();
     for number in 0..count {
-        reader.what = format!("tensor {number} of {count}");
-        let name = reader.string()?;
-        reader.what = format!("the tensor `{}`", name.escape_debug());
-        let tensor = tensor(reader, alignment)?;
-        if tensors.insert(name, tensor).is_some() {
+        let line = TableLine::read(reader, number, count)?;
+        let tensor = tensor(reader, &line, alignment)?;
+        if tensors.insert(line.name, tensor).is_some() {
             return Err(reader.damaged("it stands there twice"));
         }
     }
@@ -142,20 +84,10 @@ fn tensors(
     Ok(tensors)
 }
 
-/// Reads one line of the table. The offset is still from the start of the weights.
-fn tensor(reader: &mut Reader, alignment: u64) -> Result<Tensor, Error> {
-    let dimensions = reader.u32()?;
-    if !(1..=MOST_DIMENSIONS).contains(&dimensions) {
-        return Err(reader.damaged(format!(
-            "it has {dimensions} dimensions, not 1 to {MOST_DIMENSIONS}"
-        )));
-    }
-    let mut shape = Vec::new();
-    for _ in 0..dimensions {
-        shape.push(reader.u64()?);
-    }
-    shape.reverse();
-    let kind = Kind::from_id(reader.u32()?).map_err(|name| {
+/// Checks what a line of the table says. The offset is still from the start of the weights.
+fn tensor(reader: &Reader<&fs::File>, line: &TableLine, alignment: u64) -> Result<Tensor, Error> {
+    let shape: Vec<u64> = line.sizes.iter().rev().copied().collect();
+    let kind = Kind::from_id(line.kind).map_err(|name| {
         let what = format!("the kind {name} in {}", reader.what);
         Error::unsupported(reader.path, what, KINDS)
     })?;
@@ -168,7 +100,7 @@ fn tensor(reader: &mut Reader, alignment: u64) -> Result<Tensor, Error> {
         );
         return Err(reader.damaged(reason));
     }
-    let offset = reader.u64()?;
+    let offset = line.offset;
     if !offset.is_multiple_of(alignment) {
         return Err(reader.damaged(format!("its offset {offset} is no multiple of {alignment}")));
     }
@@ -192,7 +124,11 @@ fn bytes(shape: &[u64], kind: Kind) -> Option<u64> {
 }
 
 /// Counts offsets from the start of the file. Each tensor must end before the next begins, and before the file ends.
-fn place(reader: &Reader, tensors: &mut BTreeMap<String, Tensor>, start: u64) -> Result<(), Error> {
+fn place(
+    reader: &Reader<&fs::File>,
+    tensors: &mut BTreeMap<String, Tensor>,
+    start: u64,
+) -> Result<(), Error> {
     let mut order: Vec<(&String, &mut Tensor)> = tensors.iter_mut().collect();
     order.sort_unstable_by_key(|(_, tensor)| tensor.offset);
     let mut before: Option<(&String, u64)> = None;

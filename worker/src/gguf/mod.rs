@@ -7,7 +7,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `file` | a file open for reading: metadata, tensors, rows |
-//! | `head`, `reader`, `value` | what stands before the weights |
+//! | `head` | what stands before the weights, with [`pool_core::gguf`] |
 //! | `kind`, `dequantise` | the kinds of tensors, and blocks to f32 |
 //! | `checkpoint` | the same file as the Hugging Face checkpoint that it was made from |
 //! | `names` | names of tensors |
@@ -20,24 +20,21 @@
 mod checkpoint;
 mod config;
 mod dequantise;
-mod error;
 mod file;
 mod head;
 mod kind;
 mod names;
-mod reader;
 mod rope;
 mod text;
-mod value;
 
 #[cfg(test)]
 mod tests;
 
+pub use pool_core::gguf::{Array, Error, Scalars, Value};
+
 pub use checkpoint::{Checkpoint, Weight};
 pub use config::Architecture;
-pub use error::Error;
 pub use file::File;
 pub use head::Tensor;
 pub use kind::{KINDS, Kind};
 pub use text::Text;
-pub use value::{Array, Scalars, Value};

@@ -3,10 +3,10 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::config::{Architecture, Keys};
-use super::error::Error;
 use super::kind::Kind;
 use super::names::{ROPE_FREQS, ROPE_LONG, ROPE_SHORT};
-use super::value::{Value, decimal};
+use pool_core::gguf::Error;
+use pool_core::gguf::{Value, decimal};
 
 const TYPE: &str = "rope.scaling.type";
 const FACTOR: &str = "rope.scaling.factor";

@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::Path;
 
+use pool_core::model::ModelFacts;
 use proptest::prelude::*;
 
 use super::model::model;
@@ -205,6 +206,8 @@ fn use_up(bytes: &[u8]) -> Result<(), Error> {
 }
 
 fn use_up_file(path: &Path, size: usize) -> Result<(), Error> {
+    // Read alone, since it may be good where the rest of the file is not.
+    let facts = facts(path);
     let file = File::open(path)?;
     let total: usize = file
         .tensors()
@@ -217,6 +220,11 @@ fn use_up_file(path: &Path, size: usize) -> Result<(), Error> {
         assert!(values.len() <= 2 * size);
     }
     let checkpoint = Checkpoint::open(path)?;
+    if let Ok(facts) = facts {
+        let config = checkpoint.config();
+        assert_eq!(config["model_type"], facts.architecture);
+        assert_eq!(config["max_position_embeddings"], facts.context_length);
+    }
     for (name, weight) in checkpoint.weights() {
         checkpoint.rows(name, 0..weight.tensor.rows())?;
         checkpoint.rows(name, weight.tensor.rows() - 1..weight.tensor.rows())?;
@@ -228,6 +236,30 @@ fn use_up_file(path: &Path, size: usize) -> Result<(), Error> {
         let _ = text.tokenizer.decode(encoding.get_ids(), false);
     }
     Ok(())
+}
+
+fn facts(path: &Path) -> Result<ModelFacts, Error> {
+    let size = fs::metadata(path).unwrap().len();
+    ModelFacts::from_gguf(path, size, fs::File::open(path).unwrap())
+}
+
+#[test]
+fn what_a_pool_is_told_of_a_file_is_what_the_worker_makes_of_it() {
+    for architecture in [Architecture::Llama, Architecture::Qwen2, Architecture::Phi3] {
+        let mut writer = model(architecture);
+        for window in [None, Some(0), Some(40)] {
+            let key = format!("{}.attention.sliding_window", architecture.name());
+            if let Some(window) = window {
+                writer.u32(&key, window);
+            }
+            let (_dir, path) = on_disk(&writer.bytes());
+            let checkpoint = Checkpoint::open(&path).unwrap();
+            let (config, facts) = (checkpoint.config(), facts(&path).unwrap());
+            assert_eq!(config["model_type"], facts.architecture);
+            assert_eq!(config["vocab_size"], facts.vocab_size);
+            assert_eq!(config["max_position_embeddings"], facts.context_length);
+        }
+    }
 }
 
 #[test]

@@ -8,8 +8,8 @@ use tokenizers::models::bpe::{BPE, Vocab};
 
 use super::vocabulary::Vocabulary;
 use super::{PRE, Parts, damaged, missing, string, strings};
-use crate::gguf::error::Error;
 use crate::gguf::file::File;
+use pool_core::gguf::Error;
 
 /// How text becomes words.
 struct Cut {

@@ -17,9 +17,9 @@ use serde_json::{Value as Json, json};
 use tokenizers::models::bpe::BPE;
 use tokenizers::{AddedToken, Tokenizer};
 
-use super::error::Error;
 use super::file::File;
-use super::value::Value;
+use pool_core::gguf::Error;
+use pool_core::gguf::Value;
 use vocabulary::{Use, Vocabulary};
 
 /// How a model reads and writes.

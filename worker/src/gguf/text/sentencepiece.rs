@@ -12,9 +12,9 @@ use tokenizers::models::bpe::BPE;
 
 use super::vocabulary::{TOKENS, Use, Vocabulary};
 use super::{MODEL, Parts, damaged, flag};
-use crate::gguf::error::Error;
 use crate::gguf::file::File;
-use crate::gguf::value::Value;
+use pool_core::gguf::Error;
+use pool_core::gguf::Value;
 
 const SCORES: &str = "tokenizer.ggml.scores";
 

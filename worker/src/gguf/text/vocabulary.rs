@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use tokenizers::models::bpe::Vocab;
 
 use super::{damaged, strings};
-use crate::gguf::error::Error;
 use crate::gguf::file::File;
-use crate::gguf::value::{Scalars, Value};
+use pool_core::gguf::Error;
+use pool_core::gguf::{Scalars, Value};
 
 /// What a token is for: `enum llama_token_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,6 +18,8 @@ pub enum Array {
     Scalars(Scalars),
     Strings(Vec<String>),
     Arrays(Vec<Array>),
+    /// As many as this; what they are was passed over.
+    Counted(usize),
 }
 
 /// Numbers or truth values, kept as they are in the file: no wider in memory than on disk.
@@ -92,6 +94,7 @@ impl Array {
             Self::Scalars(scalars) => scalars.values().len(),
             Self::Strings(strings) => strings.len(),
             Self::Arrays(arrays) => arrays.len(),
+            Self::Counted(count) => *count,
         }
     }
 
@@ -159,6 +162,6 @@ impl Value {
 }
 
 /// The f64 nearest to the shortest decimal that reads back as this f32.
-pub(super) fn decimal(value: f32) -> f64 {
+pub fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }

@@ -26,12 +26,12 @@ pub enum Error {
 }
 
 impl Error {
-    pub(super) fn unreadable(path: &Path, source: io::Error) -> Self {
+    pub fn unreadable(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         Self::Unreadable { path, source }
     }
 
-    pub(super) fn damaged(path: &Path, place: impl ToString, reason: impl ToString) -> Self {
+    pub fn damaged(path: &Path, place: impl ToString, reason: impl ToString) -> Self {
         Self::Damaged {
             path: path.to_owned(),
             place: place.to_string(),
@@ -39,7 +39,7 @@ impl Error {
         }
     }
 
-    pub(super) fn unsupported(path: &Path, what: impl ToString, supported: &'static str) -> Self {
+    pub fn unsupported(path: &Path, what: impl ToString, supported: &'static str) -> Self {
         Self::Unsupported {
             path: path.to_owned(),
             what: what.to_string(),
@@ -47,7 +47,7 @@ impl Error {
         }
     }
 
-    pub(super) fn missing(path: &Path, what: impl ToString) -> Self {
+    pub fn missing(path: &Path, what: impl ToString) -> Self {
         Self::Missing {
             path: path.to_owned(),
             what: what.to_string(),

@@ -1,21 +1,30 @@
 //! Reads the head of a file in order, never past its end, and never allocates for what the file cannot hold.
 
-use std::fs;
-use std::io::{BufReader, Read as _};
+use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use super::error::Error;
 use super::value::{Array, Scalar, Scalars, Value};
 
-/// Bytes of metadata and tensor table together. The largest vocabularies need some 20 MB.
-const LONGEST_HEAD: u64 = 128 << 20;
+/// Most bytes of metadata and tensor table together that are read. The largest vocabularies need some 20 MB.
+pub const LONGEST_HEAD: u64 = 128 << 20;
 
 /// Arrays in arrays in arrays; the files that exist have none.
 const DEEPEST: usize = 4;
 
-pub(super) struct Reader<'a> {
+/// What becomes of the elements of arrays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrays {
+    Kept,
+    /// Passed over: [`Array::Counted`].
+    Counted,
+}
+
+pub struct Reader<'a, R> {
+    /// What errors name.
     pub path: &'a Path,
-    source: BufReader<&'a fs::File>,
+    source: BufReader<R>,
+    arrays: Arrays,
     /// Bytes read so far.
     pub at: u64,
     /// Bytes of the file.
@@ -24,16 +33,17 @@ pub(super) struct Reader<'a> {
     pub what: String,
 }
 
-impl<'a> Reader<'a> {
-    pub fn new(path: &'a Path, file: &'a fs::File) -> Result<Self, Error> {
-        let unreadable = |source| Error::unreadable(path, source);
-        Ok(Self {
+impl<'a, R: Read> Reader<'a, R> {
+    /// Reads a file of `size` bytes from its start.
+    pub fn new(path: &'a Path, source: R, size: u64, arrays: Arrays) -> Self {
+        Self {
             path,
-            source: BufReader::new(file),
+            source: BufReader::new(source),
+            arrays,
             at: 0,
-            size: file.metadata().map_err(unreadable)?.len(),
+            size,
             what: "the header".to_owned(),
-        })
+        }
     }
 
     pub fn damaged(&self, reason: impl ToString) -> Error {
@@ -71,6 +81,7 @@ impl<'a> Reader<'a> {
         let kind = self.u32()?;
         match kind {
             STRING => self.string().map(Value::String),
+            ARRAY if self.arrays == Arrays::Counted => self.pass_array(1).map(Value::Array),
             ARRAY => self.array_of_values(1).map(Value::Array),
             _ => {
                 let scalar = self.scalar(kind)?;
@@ -81,10 +92,7 @@ impl<'a> Reader<'a> {
     }
 
     fn array_of_values(&mut self, depth: usize) -> Result<Array, Error> {
-        if depth > DEEPEST {
-            return Err(self.damaged(format!("arrays lie more than {DEEPEST} deep")));
-        }
-        let kind = self.u32()?;
+        let kind = self.kind_of_array(depth)?;
         Ok(match kind {
             STRING => {
                 let count = self.count(8)?;
@@ -107,6 +115,41 @@ impl<'a> Reader<'a> {
                 Array::Scalars(scalars.ok_or_else(|| self.not_a_bool())?)
             }
         })
+    }
+
+    fn pass_array(&mut self, depth: usize) -> Result<Array, Error> {
+        let kind = self.kind_of_array(depth)?;
+        let count = match kind {
+            STRING => {
+                let count = self.count(8)?;
+                for _ in 0..count {
+                    let length = self.count(1)?;
+                    self.pass(length)?;
+                }
+                count
+            }
+            ARRAY => {
+                let count = self.count(4 + 8)?;
+                for _ in 0..count {
+                    self.pass_array(depth + 1)?;
+                }
+                count
+            }
+            _ => {
+                let width = self.scalar(kind)?.width();
+                let count = self.count(width)?;
+                self.pass(count * width)?;
+                count
+            }
+        };
+        Ok(Array::Counted(count))
+    }
+
+    fn kind_of_array(&mut self, depth: usize) -> Result<u32, Error> {
+        if depth > DEEPEST {
+            return Err(self.damaged(format!("arrays lie more than {DEEPEST} deep")));
+        }
+        self.u32()
     }
 
     /// Numbers as in `enum gguf_metadata_value_type`.
@@ -149,6 +192,17 @@ impl<'a> Reader<'a> {
         let unreadable = |source| Error::unreadable(self.path, source);
         self.source.read_exact(bytes).map_err(unreadable)?;
         self.at += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Passes over bytes that are known to be in the file.
+    fn pass(&mut self, count: usize) -> Result<(), Error> {
+        let mut bytes = self.source.by_ref().take(count as u64);
+        let passed = match io::copy(&mut bytes, &mut io::sink()) {
+            Ok(passed) if passed < count as u64 => Err(ErrorKind::UnexpectedEof.into()),
+            passed => passed,
+        };
+        self.at += passed.map_err(|source| Error::unreadable(self.path, source))?;
         Ok(())
     }
 
