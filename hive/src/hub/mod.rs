@@ -1,6 +1,7 @@
 //! The hub that models come from, and its mirrors: `hf-hub` speaks with it.
 
 mod error;
+mod head;
 mod patience;
 mod resolve;
 

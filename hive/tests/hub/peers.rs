@@ -49,15 +49,15 @@ fn fetch(
     }
 }
 
-fn hub_of(scene: &Scene) -> Option<HubRepo> {
-    Some(HubRepo {
+fn hub_of(scene: &Scene) -> HubRepo {
+    HubRepo {
         repo: "org/m".into(),
         commit: scene.hub.commit("org/m").unwrap(),
         access: HubAccess {
             endpoint: Some(scene.hub.url().to_owned()),
             token: None,
         },
-    })
+    }
 }
 
 fn get(serving: &Serving, path: &str, token: Option<&str>) -> String {
@@ -121,7 +121,7 @@ fn a_pool_gives_what_it_has_to_who_has_the_token_for_as_long_as_it_is_asked_to()
 
 #[test]
 fn the_hub_gives_what_a_pool_that_dies_half_way_did_not() {
-    let scene = Scene::new(1, 300 << 20);
+    let scene = Scene::new(1, 130 << 20);
     scene.download();
     let entry = scene.entry();
     scene.hub.forget_requests();
@@ -136,7 +136,7 @@ fn the_hub_gives_what_a_pool_that_dies_half_way_did_not() {
             pool: "near".parse().unwrap(),
             serving,
         }],
-        hub: hub_of(&scene),
+        hub: Some(hub_of(&scene)),
     });
     let mut source = Some(source);
     let fetched = loop {
@@ -197,7 +197,7 @@ fn wrong_content_of_a_pool_is_not_taken_and_the_hub_is_asked() {
     // Without a hub it is left to the operator.
     let fetched = fetch(&mut connection, &entry, vec![serving.clone()], None).unwrap();
     assert_eq!(fetched.missing, [weights.file.clone()]);
-    let fetched = fetch(&mut connection, &entry, vec![serving], hub_of(&scene)).unwrap();
+    let fetched = fetch(&mut connection, &entry, vec![serving], Some(hub_of(&scene))).unwrap();
     assert_eq!(fetched.from_hub, weights.file.size);
     assert!(
         fetched.notes[0]
@@ -220,7 +220,7 @@ fn pools_that_cannot_be_reached_are_passed_over() {
     let fetched = fetch(&mut connection, &entry, vec![nobody.clone()], None).unwrap();
     assert_eq!(fetched.missing.len(), entry.files.len());
     assert_eq!(fetched.from_pools, 0);
-    let fetched = fetch(&mut connection, &entry, vec![nobody], hub_of(&scene)).unwrap();
+    let fetched = fetch(&mut connection, &entry, vec![nobody], Some(hub_of(&scene))).unwrap();
     assert_eq!(fetched.from_hub, entry.size_bytes);
     connection.publish(&entry).unwrap();
 }
@@ -235,7 +235,7 @@ fn what_a_cancelled_fetch_brought_is_taken_up() {
     let id = connection.send(Request::Fetch {
         model: entry.id.clone(),
         peers: Vec::new(),
-        hub: hub_of(&scene),
+        hub: Some(hub_of(&scene)),
     });
     loop {
         match connection.event(id).unwrap() {
