@@ -91,6 +91,7 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
         ObservedModel {
             entry,
             damaged: Vec::new(),
+            touched: Vec::new(),
         }
     };
     let one = || whole("one", FLEET);
@@ -212,6 +213,7 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
                             ..whole("one", OTHER).entry
                         },
                         damaged: Vec::new(),
+                        touched: Vec::new(),
                     }],
                     vec![],
                 ),
