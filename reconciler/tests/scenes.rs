@@ -1,5 +1,7 @@
 //! The observations of the committed scenarios.
 
+mod supplies;
+
 use pool_core::device::Device;
 use pool_core::model::CatalogEntry;
 use pool_core::observation::{ObservedModel, ObservedWorker, Platform};
@@ -118,7 +120,7 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
     let starting = with(chat(1), |worker| {
         worker.record.state = WorkerState::Starting;
     });
-    vec![
+    let mut scenes = vec![
         ("fresh-pool", pools(vec![("a", bare())])),
         (
             "nothing-to-do",
@@ -234,5 +236,7 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
                 ("b", known(64 * GIB, vec![one()], vec![])),
             ]),
         ),
-    ]
+    ];
+    scenes.extend(supplies::scenes());
+    scenes
 }

@@ -32,7 +32,7 @@ pub const POOLS: [&str; 3] = ["a", "b", "c"];
 pub const MODELS: [&str; 3] = ["one", "two", "three"];
 pub const GIB: u64 = 1 << 30;
 
-/// A model's files at one of several versions of its content.
+/// A model's files at one of several versions of its content; the weights of `sharded` are three files.
 pub fn manifest(model: &str, version: u8) -> Manifest {
     let file = |path: &str, text: String, size| ModelFile {
         path: path.parse().unwrap(),
@@ -46,15 +46,19 @@ pub fn manifest(model: &str, version: u8) -> Manifest {
         vocab_size: 300,
         quantization: None,
     };
-    let files = vec![
+    let mut files = vec![
         file("config.json", format!("{model} config"), 500),
-        file(
-            "model.safetensors",
-            format!("{model} weights {version}"),
-            GIB,
-        ),
         file("tokenizer.json", "one tokenizer for all".into(), 9000),
     ];
+    if model == "sharded" {
+        files.extend((1..=3).map(|n| {
+            let path = format!("model-{n:05}-of-00003.safetensors");
+            file(&path, format!("shard {n} at {version}"), GIB)
+        }));
+    } else {
+        let weights = format!("{model} weights {version}");
+        files.push(file("model.safetensors", weights, GIB));
+    }
     Manifest::new(files, facts)
 }
 
