@@ -26,11 +26,9 @@ pub(super) fn contents(models: &[ObservedModel]) -> Contents {
         for file in &model.entry.files {
             let (path, sha256) = (&file.file.path, file.file.sha256);
             let was_checked = model.entry.downloaded || file.verified.is_some();
-            if model.damaged.contains(path) {
-                continue;
-            } else if model.touched.contains(path) {
+            if model.touched.contains(path) {
                 contents.touched.insert(sha256);
-            } else if was_checked {
+            } else if was_checked && !model.damaged.contains(path) {
                 contents.whole.insert(sha256);
             }
         }
