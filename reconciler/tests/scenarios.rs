@@ -1,4 +1,4 @@
-//! A folder is a case: `fleet.yaml` and `observed.json` give `plan.snap`.
+//! A folder is a case: `fleet.yaml` and `observed.json` give `plan.snap`, a plan that can be saved.
 //!
 //! Model folders are not looked at: each model of a scenario has the content of
 //! [`simulation::manifest`] at version 0, except that a model whose source ends in `-gone` has none.
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use reconciler::diff::diff;
 use reconciler::observed::{Observed, PoolState};
-use reconciler::plan::Plan;
+use reconciler::plan::{ActionId, ActionKind, FetchFile, Plan};
 use reconciler::planner::{Options, plan};
 use reconciler::resolve::{Known, resolve};
 
@@ -35,7 +35,8 @@ fn every_scenario_gives_its_plan() {
             let content = if gone {
                 Err("its folder is gone".into())
             } else {
-                Ok(simulation::manifest(id.as_str(), 0))
+                let manifest = simulation::manifest(id.as_str(), 0);
+                Ok(simulation::content(&model.source.value, manifest))
             };
             (id.clone(), content)
         });
@@ -48,6 +49,8 @@ fn every_scenario_gives_its_plan() {
         let observed: Observed = serde_json::from_str(&observed)
             .unwrap_or_else(|error| panic!("{}: {error}", case.display()));
         let plan = plan(&diff(&desired, &observed), Options { prune_models: true });
+        let saved = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&saved).unwrap(), plan);
         let mut settings = insta::Settings::new();
         settings.set_snapshot_path(&case);
         settings.set_prepend_module_to_snapshot(false);
@@ -56,18 +59,26 @@ fn every_scenario_gives_its_plan() {
     }
 }
 
-/// One line an action, then what is blocked, unknown and warned of.
+/// One line an action and a file of its fetch, then what is blocked, unknown and warned of, and the bills.
 fn outline(plan: &Plan) -> String {
     let mut text = String::new();
+    let ids = |word: &str, ids: &[ActionId]| {
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        match ids.len() {
+            0 => String::new(),
+            _ => format!(" {word} {}", ids.join(" ")),
+        }
+    };
     for action in &plan.actions {
-        let needs: Vec<String> = action.needs.iter().map(ToString::to_string).collect();
-        let needs = if needs.is_empty() {
-            String::new()
-        } else {
-            format!(" after {}", needs.join(" "))
-        };
         let (id, pool, kind, reason) = (action.id, &action.pool, &action.kind, &action.reason);
-        writeln!(text, "{id} {pool}: {kind} ({reason}){needs}").unwrap();
+        let (needs, after) = (ids("needs", &action.needs), ids("after", &action.after));
+        writeln!(text, "{id} {pool}: {kind} ({reason}){needs}{after}").unwrap();
+        let ActionKind::Fetch { files, .. } = kind else {
+            continue;
+        };
+        for FetchFile { file, from } in files {
+            writeln!(text, "     {} {} from {from:?}", file.path, file.size).unwrap();
+        }
     }
     for blocked in &plan.blocked {
         writeln!(
@@ -82,6 +93,9 @@ fn outline(plan: &Plan) -> String {
     }
     for warning in &plan.warnings {
         writeln!(text, "warning: {warning}").unwrap();
+    }
+    for (pool, bill) in &plan.bills {
+        writeln!(text, "{pool}: {bill:?}").unwrap();
     }
     writeln!(text, "{:?}", plan.totals()).unwrap();
     text
