@@ -22,7 +22,7 @@ pub(super) async fn facts(
     size: u64,
 ) -> Result<std::result::Result<ModelFacts, gguf::Error>> {
     ask(repo, || async {
-        let end = size.min(gguf::LONGEST_HEAD).max(1);
+        let end = size.clamp(1, gguf::LONGEST_HEAD);
         let (_, mut stream) = repo.stream(path, 0..end).await?;
         let (sender, pieces) = mpsc::channel(4);
         let arriving = Arriving {
@@ -39,7 +39,9 @@ pub(super) async fn facts(
             }
         }
         drop(sender);
-        reading.await.map_err(|e| hf_hub::HFError::Other(e.to_string()))
+        reading
+            .await
+            .map_err(|e| hf_hub::HFError::Other(e.to_string()))
     })
     .await
 }

@@ -102,7 +102,12 @@ struct Looked {
 fn facts_of(looked: &[Looked], needed: &[FilePath]) -> std::result::Result<ModelFacts, NotAModel> {
     let text = |name: &str| {
         let mut looked = looked.iter();
-        looked.find_map(|looked| looked.text.as_deref().filter(|_| looked.file.path.as_str() == name))
+        looked.find_map(|looked| {
+            looked
+                .text
+                .as_deref()
+                .filter(|_| looked.file.path.as_str() == name)
+        })
     };
     if !needed.iter().any(|path| path.as_str() == SINGLE)
         && let Some(index) = text(INDEX)

@@ -116,7 +116,7 @@ fn a_server_that_lies_about_lengths_gives_the_right_bytes_or_an_error() {
 
 #[test]
 fn a_server_that_ignores_ranges_is_understood() {
-    let scene = Scene::new(1, 100 << 20);
+    let scene = Scene::new(1, 70 << 20);
     scene
         .hub
         .faults()
