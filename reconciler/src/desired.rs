@@ -36,6 +36,8 @@ pub enum Purpose {
 /// What one pool should have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DesiredPool {
+    /// It is the operator's own machine.
+    pub is_local: bool,
     pub models: BTreeMap<ModelId, DesiredModel>,
     pub workers: BTreeMap<WorkerAddress, DesiredWorker>,
 }

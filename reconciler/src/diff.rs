@@ -5,15 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use pool_core::address::WorkerAddress;
 use pool_core::device::Device;
 use pool_core::digest::Sha256;
-use pool_core::model::{Manifest, ModelFile};
 use pool_core::name::{FleetName, ModelId, PoolName, WorkerId};
 use pool_core::observation::{ObservedModel, ObservedWorker, Platform, PoolObservation};
 use pool_core::source::Source;
-use pool_core::worker::{WorkerSpec, WorkerState};
+use pool_core::supply::Rates;
+use pool_core::worker::WorkerSpec;
 
-use crate::desired::{Desired, DesiredModel, DesiredPool, Purpose};
+use crate::desired::{Content, Desired, DesiredPool, Purpose};
 use crate::observed::{Bare, Observed, PoolState, Unknown};
-use crate::reason::{FieldChange, Reason};
+use crate::reason::Reason;
+
+mod models;
+mod workers;
 
 /// All differences of a fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +46,15 @@ pub struct KnownDrift {
     pub running: Vec<(WorkerId, ModelId)>,
     /// Memory that a new worker could take, by device.
     pub available: BTreeMap<Device, u64>,
+    /// The pool is the operator's own machine.
+    pub is_local: bool,
+    /// Contents that are there, checked, and as they were then.
+    pub contents: BTreeSet<Sha256>,
+    /// Contents that are there and were touched since they were checked.
+    pub touched: BTreeSet<Sha256>,
+    /// None where the pool has not said.
+    pub disk_free: Option<u64>,
+    pub rates: Rates,
 }
 
 /// The pool's programs are not the ones that this rbee brings.
@@ -63,8 +75,7 @@ pub enum Binaries {
 pub enum ModelDrift {
     Bring {
         source: Source,
-        manifest: Manifest,
-        missing: Vec<ModelFile>,
+        content: Box<Content>,
         reason: Reason,
     },
     Blocked {
@@ -160,6 +171,7 @@ fn diff_known(desired: &Desired, pool: &DesiredPool, seen: &PoolObservation) -> 
             workers: &seen.workers,
         },
     );
+    (drift.disk_free, drift.rates) = (Some(seen.disk_free_bytes), seen.rates);
     drift.available = seen
         .devices
         .iter()
@@ -231,17 +243,7 @@ fn diff_contents(desired: &Desired, pool: &DesiredPool, seen: &Seen) -> KnownDri
         Purpose::Apply => Reason::NotDeclared,
         Purpose::Destroy => Reason::Destroyed,
     };
-    let here: BTreeSet<Sha256> = seen
-        .models
-        .iter()
-        .flat_map(|model| {
-            let whole = |path| model.entry.downloaded && !model.damaged.contains(path);
-            let files = model.entry.files.iter().map(|file| &file.file);
-            files
-                .filter(move |file| whole(&file.path))
-                .map(|file| file.sha256)
-        })
-        .collect();
+    let contents = models::contents(seen.models);
     let live = seen
         .workers
         .iter()
@@ -251,11 +253,14 @@ fn diff_contents(desired: &Desired, pool: &DesiredPool, seen: &Seen) -> KnownDri
         running: live
             .map(|record| (record.id.clone(), record.spec.model.clone()))
             .collect(),
+        is_local: pool.is_local,
+        contents: contents.whole,
+        touched: contents.touched,
         ..KnownDrift::default()
     };
     for (id, model) in &pool.models {
         let current = seen.models.iter().find(|seen| seen.entry.id == *id);
-        if let Some(difference) = diff_model(&desired.fleet, model, current, &here) {
+        if let Some(difference) = models::diff_model(&desired.fleet, model, current) {
             drift.models.insert(id.clone(), difference);
         }
     }
@@ -275,7 +280,7 @@ fn diff_contents(desired: &Desired, pool: &DesiredPool, seen: &Seen) -> KnownDri
         let at_address =
             |seen: &&&ObservedWorker| seen.record.spec.address.as_ref() == Some(address);
         let current: Vec<&ObservedWorker> = workers.iter().filter(at_address).copied().collect();
-        let Some(Ok(manifest)) = content else {
+        let Some(Ok(content)) = content else {
             let why = format!("the files of model {} are not known", worker.model);
             if !current.iter().any(|worker| worker.is_serving()) {
                 drift
@@ -284,8 +289,8 @@ fn diff_contents(desired: &Desired, pool: &DesiredPool, seen: &Seen) -> KnownDri
             }
             continue;
         };
-        let spec = worker.spec(&desired.fleet, address, manifest.digest());
-        diff_worker(&mut drift, address, spec, manifest.size(), &current);
+        let spec = worker.spec(&desired.fleet, address, content.manifest.digest());
+        workers::diff_worker(&mut drift, address, spec, content.manifest.size(), &current);
     }
     for worker in workers {
         let declared = worker
@@ -299,168 +304,4 @@ fn diff_contents(desired: &Desired, pool: &DesiredPool, seen: &Seen) -> KnownDri
         }
     }
     drift
-}
-
-fn diff_model(
-    fleet: &FleetName,
-    model: &DesiredModel,
-    current: Option<&ObservedModel>,
-    here: &BTreeSet<Sha256>,
-) -> Option<ModelDrift> {
-    let manifest = match &model.content {
-        Ok(manifest) => manifest,
-        Err(why) => return Some(ModelDrift::Blocked { why: why.clone() }),
-    };
-    let reason = match current {
-        None => Reason::NotThere,
-        Some(current) => {
-            let same = current.entry.digest == manifest.digest();
-            if same && current.is_whole() {
-                return None;
-            }
-            if current.entry.fleet.as_ref() != Some(fleet) {
-                let owner = match &current.entry.fleet {
-                    Some(owner) => format!("fleet {owner}"),
-                    None => "a person".into(),
-                };
-                let what = if same {
-                    "an unfinished model"
-                } else {
-                    "another model"
-                };
-                let why = format!("{owner} has registered {what} under this name there");
-                return Some(ModelDrift::Blocked { why });
-            }
-            if !same {
-                let (from, to) = (current.entry.digest.short(), manifest.digest().short());
-                Reason::Changed {
-                    fields: vec![FieldChange {
-                        field: "digest".into(),
-                        from,
-                        to,
-                    }],
-                }
-            } else if !current.entry.downloaded {
-                Reason::Incomplete
-            } else {
-                Reason::Damaged {
-                    files: current.damaged.clone(),
-                }
-            }
-        }
-    };
-    let missing = manifest
-        .files
-        .iter()
-        .filter(|file| !here.contains(&file.sha256));
-    Some(ModelDrift::Bring {
-        source: model.source.clone(),
-        missing: missing.cloned().collect(),
-        manifest: manifest.clone(),
-        reason,
-    })
-}
-
-fn diff_worker(
-    drift: &mut KnownDrift,
-    address: &WorkerAddress,
-    spec: WorkerSpec,
-    weights: u64,
-    current: &[&ObservedWorker],
-) {
-    let hash = spec.hash();
-    let right = |worker: &&&ObservedWorker| worker.record.spec_hash == hash;
-    let starting = |worker: &&&ObservedWorker| {
-        right(worker) && worker.alive && worker.record.state == WorkerState::Starting
-    };
-    if let Some(serving) = current
-        .iter()
-        .find(|worker| right(worker) && worker.is_serving())
-    {
-        let others = current
-            .iter()
-            .filter(|worker| worker.record.id != serving.record.id);
-        drift
-            .extra_workers
-            .extend(others.map(|worker| ((*worker).clone(), Reason::Duplicate)));
-        return;
-    }
-    let kept = current.iter().find(starting);
-    let old: Vec<&ObservedWorker> = current
-        .iter()
-        .filter(|worker| kept.is_none_or(|kept| kept.record.id != worker.record.id))
-        .copied()
-        .collect();
-    let reason = match (kept, old.iter().find(|worker| worker.alive).or(old.first())) {
-        (Some(_), _) => Reason::StillStarting,
-        (None, None) => Reason::NotThere,
-        (None, Some(old)) => why_replaced(old, &spec),
-    };
-    let old = old.iter().map(|worker| OldWorker {
-        id: worker.record.id.clone(),
-        serving: worker.is_serving(),
-    });
-    let drifted = WorkerDrift::Spawn {
-        old: old.collect(),
-        spec: Box::new(spec),
-        weights,
-        reason,
-    };
-    drift.workers.insert(address.clone(), drifted);
-}
-
-fn why_replaced(old: &ObservedWorker, spec: &WorkerSpec) -> Reason {
-    let record = &old.record;
-    if record.spec_hash != spec.hash() {
-        return Reason::Changed {
-            fields: changed_fields(&record.spec, spec),
-        };
-    }
-    match (record.state, &record.failure) {
-        (WorkerState::Failed, Some(cause)) => Reason::Failed {
-            cause: cause.clone(),
-        },
-        _ if !old.alive => Reason::Died,
-        _ => Reason::NotAnswering,
-    }
-}
-
-fn changed_fields(from: &WorkerSpec, to: &WorkerSpec) -> Vec<FieldChange> {
-    fn text<T: ToString>(value: Option<&T>) -> String {
-        value.map_or_else(|| "(default)".into(), T::to_string)
-    }
-    let fields = [
-        ("model", from.model.to_string(), to.model.to_string()),
-        (
-            "model_digest",
-            from.model_digest.short(),
-            to.model_digest.short(),
-        ),
-        ("slots", from.slots.to_string(), to.slots.to_string()),
-        (
-            "context",
-            text(from.context.as_ref()),
-            text(to.context.as_ref()),
-        ),
-        ("dtype", from.dtype.to_string(), to.dtype.to_string()),
-        (
-            "quantize",
-            text(from.quantize.as_ref()),
-            text(to.quantize.as_ref()),
-        ),
-        (
-            "advertise",
-            text(from.advertise.as_ref()),
-            text(to.advertise.as_ref()),
-        ),
-    ];
-    fields
-        .into_iter()
-        .filter(|(_, from, to)| from != to)
-        .map(|(field, from, to)| FieldChange {
-            field: field.into(),
-            from,
-            to,
-        })
-        .collect()
 }

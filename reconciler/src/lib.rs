@@ -14,7 +14,7 @@
 //! | [`resolve`], [`desired`] | what should be, fully explicit |
 //! | [`observed`] | what is, or why that is not known |
 //! | [`diff`], [`reason`] | what differs, and why |
-//! | [`planner`], [`plan`] | ordered actions |
+//! | [`planner`], [`suppliers`], [`plan`] | ordered actions |
 //! | [`glob`] | patterns over names |
 //!
 //! The crate is pure: it reads no clock, no file and no socket and writes no log. [`diff::diff`] and
@@ -31,3 +31,4 @@ pub mod planner;
 pub mod problem;
 pub mod reason;
 pub mod resolve;
+pub mod suppliers;

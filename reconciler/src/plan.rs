@@ -49,9 +49,21 @@ impl Plan {
             match &action.kind {
                 ActionKind::Install { .. } => totals.install += 1,
                 ActionKind::Register { .. } => totals.register += 1,
-                ActionKind::Copy { files, .. } => {
-                    totals.copy += 1;
-                    totals.copy_bytes += files.iter().map(|file| file.size).sum::<u64>();
+                ActionKind::Fetch { files, .. } => {
+                    match Way::of(files) {
+                        Way::Download => totals.download += 1,
+                        Way::Copy => totals.copy += 1,
+                        Way::Check => totals.check += 1,
+                    }
+                    for file in files {
+                        match file.from {
+                            Supply::Here => {}
+                            Supply::Hub => totals.download_bytes += file.file.size,
+                            Supply::Pool(_) | Supply::Operator => {
+                                totals.copy_bytes += file.file.size;
+                            }
+                        }
+                    }
                 }
                 ActionKind::Spawn { replaces: None, .. } => totals.spawn += 1,
                 ActionKind::Spawn {
@@ -75,8 +87,16 @@ impl Plan {
 pub struct Totals {
     pub install: usize,
     pub register: usize,
+    /// Models of which anything comes from the hub.
+    pub download: usize,
+    /// What comes from the hub.
+    pub download_bytes: u64,
+    /// Other models of which anything comes.
     pub copy: usize,
+    /// What comes from other pools and from the operator, for any model.
     pub copy_bytes: u64,
+    /// Models whose files are all there, to be checked and marked.
+    pub check: usize,
     pub spawn: usize,
     pub replace: usize,
     pub stop: usize,
@@ -154,6 +174,25 @@ pub struct FetchFile {
     pub from: Supply,
 }
 
+/// How a fetch is counted and called.
+enum Way {
+    Download,
+    Copy,
+    Check,
+}
+
+impl Way {
+    fn of(files: &[FetchFile]) -> Self {
+        if files.iter().any(|file| file.from == Supply::Hub) {
+            Self::Download
+        } else if files.iter().any(|file| file.from != Supply::Here) {
+            Self::Copy
+        } else {
+            Self::Check
+        }
+    }
+}
+
 /// Where the content of a file comes from. What a pool cannot give, the hub or the operator does.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -211,12 +250,23 @@ pub struct UnknownPool {
     pub unknown: Unknown,
 }
 
+impl Bill {
+    /// Bytes that come to the pool.
+    pub fn brought(&self) -> u64 {
+        self.from_hub + self.from_pools + self.from_operator
+    }
+}
+
 impl fmt::Display for ActionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Install { to, .. } => write!(f, "install {}", to.short()),
             Self::Register { model, .. } => write!(f, "register {model}"),
-            Self::Copy { model, .. } => write!(f, "copy {model}"),
+            Self::Fetch { model, files, .. } => match Way::of(files) {
+                Way::Download => write!(f, "download {model}"),
+                Way::Copy => write!(f, "copy {model}"),
+                Way::Check => write!(f, "check {model}"),
+            },
             Self::Spawn { spec, replaces } => {
                 let verb = if replaces.is_some() {
                     "replace"

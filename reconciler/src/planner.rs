@@ -1,19 +1,25 @@
 //! From a drift to the plan that removes it.
 //!
-//! Invariants, held for every drift: an action needs only earlier ones; no action names a pool
-//! whose state is unknown; what is stopped for a replacement is stopped after everything that the
-//! replacement needs was brought.
+//! Invariants, held for every drift: an action needs and waits for only earlier ones; no action
+//! names a pool whose state is unknown; what is stopped for a replacement is stopped after everything
+//! that the replacement needs was brought; the hub gives each content once; a content is removed from
+//! a pool after the fetches that take it there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pool_core::address::WorkerAddress;
 use pool_core::device::Device;
-use pool_core::name::{ModelId, PoolName, WorkerId};
+use pool_core::digest::Sha256;
+use pool_core::name::{ModelId, PoolName};
 use pool_core::worker::WorkerSpec;
 
-use crate::diff::{Binaries, Drift, KnownDrift, ModelDrift, OldWorker, PoolDrift, WorkerDrift};
-use crate::plan::{Action, ActionId, ActionKind, Blocked, Order, Plan, UnknownPool};
+use crate::diff::{Binaries, Drift, KnownDrift, OldWorker, PoolDrift, WorkerDrift};
+use crate::plan::{Action, ActionId, ActionKind, Bill, Blocked, Order, Plan, UnknownPool};
 use crate::reason::Reason;
+use crate::suppliers::Suppliers;
+
+mod models;
+mod prune;
 
 /// What a plan may do beyond bringing and replacing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,7 +37,9 @@ pub fn plan(drift: &Drift, options: Options) -> Plan {
         blocked: Vec::new(),
         unknown: Vec::new(),
         warnings: Vec::new(),
+        bills: BTreeMap::new(),
     };
+    let mut suppliers = Suppliers::new(drift);
     for (pool, drift) in &drift.pools {
         match drift {
             PoolDrift::Unknown(unknown) => plan.unknown.push(UnknownPool {
@@ -39,33 +47,58 @@ pub fn plan(drift: &Drift, options: Options) -> Plan {
                 unknown: unknown.clone(),
             }),
             PoolDrift::Known(drift) => {
-                let available = drift.available.clone();
-                PoolPlanner {
-                    plan: &mut plan,
-                    pool,
-                    drift,
-                    available,
-                    brought: BTreeMap::new(),
-                }
-                .run(options);
+                PoolPlanner::new(&mut plan, &mut suppliers, pool, drift).run();
+            }
+        }
+    }
+    if options.prune_models {
+        // Last of all: another pool may take what one no longer needs.
+        for (pool, drift) in &drift.pools {
+            if let PoolDrift::Known(drift) = drift {
+                PoolPlanner::new(&mut plan, &mut suppliers, pool, drift).prune();
             }
         }
     }
     plan
 }
 
-struct PoolPlanner<'a> {
-    plan: &'a mut Plan,
+struct PoolPlanner<'a, 'p> {
+    plan: &'p mut Plan,
+    suppliers: &'p mut Suppliers<'a>,
     pool: &'a PoolName,
     drift: &'a KnownDrift,
     /// Memory left for workers that start while the old ones run.
     available: BTreeMap<Device, u64>,
     /// The last action that brings a model.
     brought: BTreeMap<&'a ModelId, ActionId>,
+    /// Models that cannot be brought.
+    blocked: BTreeSet<&'a ModelId>,
+    /// Contents that are counted, and the fetch that brings or checks those that are not whole.
+    seen: BTreeMap<Sha256, Option<ActionId>>,
+    bill: Bill,
 }
 
-impl PoolPlanner<'_> {
-    fn run(mut self, options: Options) {
+impl<'a, 'p> PoolPlanner<'a, 'p> {
+    fn new(
+        plan: &'p mut Plan,
+        suppliers: &'p mut Suppliers<'a>,
+        pool: &'a PoolName,
+        drift: &'a KnownDrift,
+    ) -> Self {
+        Self {
+            plan,
+            suppliers,
+            pool,
+            drift,
+            available: drift.available.clone(),
+            brought: BTreeMap::new(),
+            blocked: BTreeSet::new(),
+            seen: BTreeMap::new(),
+            bill: Bill::default(),
+        }
+    }
+
+    fn run(mut self) {
         let install = match &self.drift.binaries {
             None => None,
             Some(Binaries::NoBuild { why }) => {
@@ -91,36 +124,6 @@ impl PoolPlanner<'_> {
         self.models(&base);
         let spawned = self.workers(&base);
         self.stops(&base, &spawned);
-        if options.prune_models {
-            self.prune(&base);
-        }
-    }
-
-    fn models(&mut self, base: &[ActionId]) {
-        for (id, model) in &self.drift.models {
-            match model {
-                ModelDrift::Blocked { why } => self.block(&format!("model {id}"), why),
-                ModelDrift::Bring {
-                    source,
-                    manifest,
-                    missing,
-                    reason,
-                } => {
-                    let register = ActionKind::Register {
-                        model: id.clone(),
-                        source: source.clone(),
-                        manifest: manifest.clone(),
-                    };
-                    let registered = self.act(register, reason.clone(), base.to_vec());
-                    let copy = ActionKind::Copy {
-                        model: id.clone(),
-                        files: missing.clone(),
-                    };
-                    let copied = self.act(copy, reason.clone(), vec![registered]);
-                    self.brought.insert(id, copied);
-                }
-            }
-        }
     }
 
     /// Returns, for each spawn, its model and its action.
@@ -130,12 +133,7 @@ impl PoolPlanner<'_> {
             let what = format!("worker {address}");
             match worker {
                 WorkerDrift::Blocked { why } => self.block(&what, why),
-                WorkerDrift::Spawn { spec, .. }
-                    if matches!(
-                        self.drift.models.get(&spec.model),
-                        Some(ModelDrift::Blocked { .. })
-                    ) =>
-                {
+                WorkerDrift::Spawn { spec, .. } if self.blocked.contains(&spec.model) => {
                     self.block(&what, &format!("its model {} is blocked", spec.model));
                 }
                 WorkerDrift::Spawn {
@@ -219,46 +217,6 @@ impl PoolPlanner<'_> {
         }
     }
 
-    /// Removes models that are not declared, after every stop on the pool. A model that a worker
-    /// goes on serving stays.
-    fn prune(&mut self, base: &[ActionId]) {
-        let stops = self
-            .plan
-            .actions
-            .iter()
-            .filter(|action| action.pool == *self.pool);
-        let (stops, stopped): (Vec<ActionId>, Vec<&WorkerId>) = stops
-            .filter_map(|action| match &action.kind {
-                ActionKind::Stop { worker, .. } => Some((action.id, worker)),
-                _ => None,
-            })
-            .unzip();
-        let stays = |model: &ModelId| {
-            let mut users = self.drift.running.iter().filter(|(_, used)| used == model);
-            users.any(|(worker, _)| !stopped.contains(&worker))
-        };
-        let (kept, removed): (Vec<_>, Vec<_>) = self
-            .drift
-            .extra_models
-            .iter()
-            .partition(|(model, _)| stays(&model.entry.id));
-        for (model, _) in kept {
-            let (model, pool) = (&model.entry.id, self.pool);
-            self.plan.warnings.push(format!(
-                "model {model} stays on {pool}: a worker goes on serving it"
-            ));
-        }
-        let needs: Vec<ActionId> = base.iter().copied().chain(stops).collect();
-        for (model, reason) in removed {
-            let (model, bytes) = (model.entry.id.clone(), model.entry.size_bytes);
-            self.act(
-                ActionKind::Unregister { model, bytes },
-                reason.clone(),
-                needs.clone(),
-            );
-        }
-    }
-
     /// Sets memory aside for a worker that starts beside its predecessor: twice its weights, which
     /// covers weights widened to f32, and a quarter of a gigabyte. Says no when that is not known to be there.
     fn take_room(&mut self, device: Device, weights: u64) -> bool {
@@ -273,16 +231,31 @@ impl PoolPlanner<'_> {
     }
 
     fn act(&mut self, kind: ActionKind, reason: Reason, needs: Vec<ActionId>) -> ActionId {
-        let id = ActionId(self.plan.actions.len() as u32);
-        let pool = self.pool.clone();
+        self.act_after(kind, reason, needs, Vec::new())
+    }
+
+    fn act_after(
+        &mut self,
+        kind: ActionKind,
+        reason: Reason,
+        needs: Vec<ActionId>,
+        after: Vec<ActionId>,
+    ) -> ActionId {
+        let id = self.next();
         self.plan.actions.push(Action {
             id,
-            pool,
+            pool: self.pool.clone(),
             kind,
             reason,
             needs,
+            after,
         });
         id
+    }
+
+    /// The next action of the plan.
+    fn next(&self) -> ActionId {
+        ActionId(self.plan.actions.len() as u32)
     }
 
     fn block(&mut self, what: &str, why: &str) {

@@ -16,6 +16,7 @@ pub enum Reason {
     Changed { fields: Vec<FieldChange> },
     Incomplete,
     Damaged { files: Vec<FilePath> },
+    Touched { files: Vec<FilePath> },
     StillStarting,
     Died,
     Failed { cause: String },
@@ -46,9 +47,10 @@ impl fmt::Display for Reason {
                 write!(f, "{} changed", names.join(", "))
             }
             Self::Incomplete => f.write_str("files are still missing"),
-            Self::Damaged { files } => {
-                let names: Vec<&str> = files.iter().map(FilePath::as_str).collect();
-                write!(f, "damaged: {}", names.join(", "))
+            Self::Damaged { files } => write!(f, "damaged: {}", joined(files)),
+            Self::Touched { files } => {
+                let files = joined(files);
+                write!(f, "changed on the disk since they were checked: {files}")
             }
             Self::StillStarting => f.write_str("started, but not yet ready"),
             Self::Died => f.write_str("its process is gone"),
@@ -60,4 +62,9 @@ impl fmt::Display for Reason {
             Self::Destroyed => f.write_str("the fleet is destroyed"),
         }
     }
+}
+
+fn joined(files: &[FilePath]) -> String {
+    let names: Vec<&str> = files.iter().map(FilePath::as_str).collect();
+    names.join(", ")
 }

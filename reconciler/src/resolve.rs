@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 
 use pool_core::DEFAULT_SLOTS;
 use pool_core::address::WorkerAddress;
-use pool_core::model::Manifest;
 use pool_core::name::{ModelId, WorkerName};
 
-use crate::desired::{Builds, Desired, DesiredModel, DesiredPool, DesiredWorker, Purpose};
-use crate::fleet::{Fleet, Spanned, Worker, WorkerModels};
+use crate::desired::{Builds, Content, Desired, DesiredModel, DesiredPool, DesiredWorker, Purpose};
+use crate::fleet::{Connect, Fleet, Spanned, Worker, WorkerModels};
 use crate::problem::Problem;
 
 /// What fleet.yaml does not hold and its resolution needs.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
     /// For each model its files, or why they are not known.
-    pub contents: BTreeMap<ModelId, Result<Manifest, String>>,
+    pub contents: BTreeMap<ModelId, Result<Content, String>>,
     pub builds: Builds,
 }
 
@@ -28,8 +27,14 @@ pub fn resolve(fleet: &Fleet, known: &Known) -> Result<Desired, Vec<Problem>> {
         builds: known.builds.clone(),
         pools: fleet
             .pools
-            .keys()
-            .map(|name| (name.clone(), DesiredPool::default()))
+            .iter()
+            .map(|(name, pool)| {
+                let desired = DesiredPool {
+                    is_local: pool.connect.value == Connect::Local,
+                    ..DesiredPool::default()
+                };
+                (name.clone(), desired)
+            })
             .collect(),
     };
     for (name, worker) in &fleet.workers {
@@ -70,7 +75,7 @@ fn place(
     };
     let limit = content
         .as_ref()
-        .map_or(u32::MAX, |manifest| manifest.facts.context_length);
+        .map_or(u32::MAX, |content| content.manifest.facts.context_length);
     for (pool_name, pool) in &fleet.pools {
         for device in &pool.devices {
             if !worker
@@ -128,10 +133,10 @@ fn context_problem(
     known: &Known,
 ) -> Option<Problem> {
     let context = worker.context.as_ref()?;
-    let Some(Ok(manifest)) = known.contents.get(model) else {
+    let Some(Ok(content)) = known.contents.get(model) else {
         return None;
     };
-    let limit = manifest.facts.context_length;
+    let limit = content.manifest.facts.context_length;
     (context.value > limit).then(|| {
         let asked = context.value;
         let message = format!(

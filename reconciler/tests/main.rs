@@ -10,3 +10,4 @@ mod laws;
 mod scenarios;
 mod scenes;
 mod simulation;
+mod supplies;

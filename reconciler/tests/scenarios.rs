@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use reconciler::diff::diff;
 use reconciler::observed::{Observed, PoolState};
-use reconciler::plan::Plan;
+use reconciler::plan::{ActionId, ActionKind, FetchFile, Plan};
 use reconciler::planner::{Options, plan};
 use reconciler::resolve::{Known, resolve};
 
@@ -35,7 +35,8 @@ fn every_scenario_gives_its_plan() {
             let content = if gone {
                 Err("its folder is gone".into())
             } else {
-                Ok(simulation::manifest(id.as_str(), 0))
+                let manifest = simulation::manifest(id.as_str(), 0);
+                Ok(simulation::content(&model.source.value, manifest))
             };
             (id.clone(), content)
         });
@@ -56,18 +57,26 @@ fn every_scenario_gives_its_plan() {
     }
 }
 
-/// One line an action, then what is blocked, unknown and warned of.
+/// One line an action and a file of its fetch, then what is blocked, unknown and warned of, and the bills.
 fn outline(plan: &Plan) -> String {
     let mut text = String::new();
+    let ids = |word: &str, ids: &[ActionId]| {
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        match ids.len() {
+            0 => String::new(),
+            _ => format!(" {word} {}", ids.join(" ")),
+        }
+    };
     for action in &plan.actions {
-        let needs: Vec<String> = action.needs.iter().map(ToString::to_string).collect();
-        let needs = if needs.is_empty() {
-            String::new()
-        } else {
-            format!(" after {}", needs.join(" "))
-        };
         let (id, pool, kind, reason) = (action.id, &action.pool, &action.kind, &action.reason);
-        writeln!(text, "{id} {pool}: {kind} ({reason}){needs}").unwrap();
+        let (needs, after) = (ids("needs", &action.needs), ids("after", &action.after));
+        writeln!(text, "{id} {pool}: {kind} ({reason}){needs}{after}").unwrap();
+        let ActionKind::Fetch { files, .. } = kind else {
+            continue;
+        };
+        for FetchFile { file, from } in files {
+            writeln!(text, "     {} {} from {from:?}", file.path, file.size).unwrap();
+        }
     }
     for blocked in &plan.blocked {
         writeln!(
@@ -82,6 +91,9 @@ fn outline(plan: &Plan) -> String {
     }
     for warning in &plan.warnings {
         writeln!(text, "warning: {warning}").unwrap();
+    }
+    for (pool, bill) in &plan.bills {
+        writeln!(text, "{pool}: {bill:?}").unwrap();
     }
     writeln!(text, "{:?}", plan.totals()).unwrap();
     text

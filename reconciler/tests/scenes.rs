@@ -1,5 +1,7 @@
 //! The observations of the committed scenarios.
 
+mod supplies;
+
 use pool_core::device::Device;
 use pool_core::model::CatalogEntry;
 use pool_core::observation::{ObservedModel, ObservedWorker, Platform};
@@ -91,6 +93,7 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
         ObservedModel {
             entry,
             damaged: Vec::new(),
+            touched: Vec::new(),
         }
     };
     let one = || whole("one", FLEET);
@@ -117,7 +120,7 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
     let starting = with(chat(1), |worker| {
         worker.record.state = WorkerState::Starting;
     });
-    vec![
+    let mut scenes = vec![
         ("fresh-pool", pools(vec![("a", bare())])),
         (
             "nothing-to-do",
@@ -212,6 +215,7 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
                             ..whole("one", OTHER).entry
                         },
                         damaged: Vec::new(),
+                        touched: Vec::new(),
                     }],
                     vec![],
                 ),
@@ -232,5 +236,7 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
                 ("b", known(64 * GIB, vec![one()], vec![])),
             ]),
         ),
-    ]
+    ];
+    scenes.extend(supplies::scenes());
+    scenes
 }

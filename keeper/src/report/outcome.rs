@@ -134,10 +134,13 @@ impl<'a> Report<'a> {
 }
 
 fn past(done: &Totals) -> String {
+    let downloaded = format!("downloaded ({})", units::bytes(done.download_bytes));
     let copied = format!("copied ({})", units::bytes(done.copy_bytes));
     let parts = [
         (done.install, "installed"),
+        (done.download, downloaded.as_str()),
         (done.copy, copied.as_str()),
+        (done.check, "checked"),
         (done.spawn, "spawned"),
         (done.replace, "replaced"),
         (done.stop, "stopped"),
@@ -169,4 +172,27 @@ pub fn stops(plan: &Plan) -> usize {
             )
         })
         .count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_is_counted_by_where_it_came_from() {
+        let done = Totals {
+            register: 3,
+            download: 1,
+            download_bytes: 988_100_000,
+            copy: 2,
+            copy_bytes: 2_000_000,
+            check: 1,
+            ..Totals::default()
+        };
+        assert_eq!(
+            past(&done),
+            "1 downloaded (988.1 MB), 2 copied (2.0 MB), 1 checked"
+        );
+        assert_eq!(past(&Totals::default()), "nothing was done");
+    }
 }

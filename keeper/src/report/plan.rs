@@ -1,6 +1,6 @@
 //! A plan as text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use pool_core::name::PoolName;
@@ -11,26 +11,39 @@ use reconciler::reason::Reason;
 
 use crate::terminal::{Paint, paint};
 
+mod bill;
+mod fetch;
+#[cfg(test)]
+mod tests;
+
 /// How each pool is reached, for the headings.
 pub type Places = BTreeMap<PoolName, String>;
 
 /// The whole plan, ending with its totals.
 pub fn text(plan: &Plan, places: &Places, purpose: Purpose, colour: bool) -> String {
     let mut out = String::new();
-    let mut pool = None;
-    for action in plan.actions.iter().filter(|action| is_shown(action)) {
-        if pool != Some(&action.pool) {
-            let place = places
-                .get(&action.pool)
-                .map(|place| format!(" ({place})"))
-                .unwrap_or_default();
-            let heading = format!("{}{place}", action.pool);
-            let _ = writeln!(out, "{}", paint(colour, Paint::Bold, &heading));
-            pool = Some(&action.pool);
+    let shown: Vec<&Action> = plan
+        .actions
+        .iter()
+        .filter(|action| is_shown(action))
+        .collect();
+    let pools: BTreeSet<&PoolName> = shown.iter().map(|action| &action.pool).collect();
+    for pool in pools {
+        let place = places
+            .get(pool)
+            .map(|place| format!(" ({place})"))
+            .unwrap_or_default();
+        let heading = format!("{pool}{place}");
+        let _ = writeln!(out, "{}", paint(colour, Paint::Bold, &heading));
+        for action in shown.iter().filter(|action| action.pool == *pool) {
+            out += &lines(plan, action, colour);
         }
-        out += &lines(plan, action, colour);
     }
     if !out.is_empty() {
+        out.push('\n');
+    }
+    if !plan.bills.is_empty() {
+        out += &bill::table(&plan.bills).text("", colour);
         out.push('\n');
     }
     for blocked in &plan.blocked {
@@ -78,7 +91,7 @@ pub fn text(plan: &Plan, places: &Places, purpose: Purpose, colour: bool) -> Str
     out
 }
 
-/// A model is one line, though it is registered and copied; a replacement is one, though the old worker is stopped.
+/// A model is one line, though it is registered and fetched; a replacement is one, though the old worker is stopped.
 fn is_shown(action: &Action) -> bool {
     !matches!(
         action.kind,
@@ -117,25 +130,18 @@ fn lines(plan: &Plan, action: &Action, colour: bool) -> String {
             model.to_string(),
             String::new(),
         ),
-        ActionKind::Copy { model, files } => {
-            let bytes = units::bytes(files.iter().map(|file| file.size).sum());
-            let symbol = if matches!(action.reason, Reason::NotThere | Reason::Incomplete) {
-                "+"
-            } else {
-                "~"
+        ActionKind::Fetch {
+            model,
+            source,
+            files,
+            ..
+        } => {
+            let (symbol, paint_as) = match action.reason {
+                Reason::NotThere | Reason::Incomplete => ("+", Paint::Good),
+                _ => ("~", Paint::Change),
             };
-            let paint_as = if symbol == "+" {
-                Paint::Good
-            } else {
-                Paint::Change
-            };
-            (
-                symbol,
-                paint_as,
-                "model",
-                model.to_string(),
-                format!("{bytes} from {}", source(plan, action)),
-            )
+            let detail = fetch::ways(source, files);
+            (symbol, paint_as, "model", model.to_string(), detail)
         }
         ActionKind::Spawn { spec, replaces } => {
             let name = spec
@@ -181,7 +187,7 @@ fn lines(plan: &Plan, action: &Action, colour: bool) -> String {
     for (field, change) in fields(action) {
         let _ = writeln!(out, "          {field}: {change}");
     }
-    out
+    out + &fetch::files(plan, action)
 }
 
 /// The fields of a new worker, or those that change.
@@ -221,24 +227,15 @@ fn fields(action: &Action) -> Vec<(String, String)> {
     fields
 }
 
-/// Where the plan brings a model from.
-fn source(plan: &Plan, copy: &Action) -> String {
-    let registered = copy
-        .needs
-        .iter()
-        .find_map(|id| match &plan.action(*id)?.kind {
-            ActionKind::Register { source, .. } => Some(source.to_string()),
-            _ => None,
-        });
-    registered.unwrap_or_default()
-}
-
-/// `1 to install, 2 to copy (2.1 MB), 3 to spawn`; what is zero is left out.
+/// `1 to download (988.1 MB), 2 to copy (2.1 MB), 3 to spawn`; what is zero is left out.
 pub fn totals(totals: &Totals) -> String {
-    let copied = format!("copy ({})", units::bytes(totals.copy_bytes));
+    let download = format!("download ({})", units::bytes(totals.download_bytes));
+    let copy = format!("copy ({})", units::bytes(totals.copy_bytes));
     let parts = [
         (totals.install, "install"),
-        (totals.copy, copied.as_str()),
+        (totals.download, download.as_str()),
+        (totals.copy, copy.as_str()),
+        (totals.check, "check"),
         (totals.spawn, "spawn"),
         (totals.replace, "replace"),
         (totals.stop, "stop"),

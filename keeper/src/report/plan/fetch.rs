@@ -1,0 +1,71 @@
+//! Where the files of a model come from.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use pool_core::source::Source;
+use pool_core::units;
+use reconciler::plan::{Action, ActionKind, FetchFile, Plan, Supply};
+
+/// `900.0 MB from pool blep, 88.1 MB from the hub`.
+pub fn ways(source: &Source, files: &[FetchFile]) -> String {
+    let mut ways: BTreeMap<&Supply, u64> = BTreeMap::new();
+    for FetchFile { file, from } in files {
+        *ways.entry(from).or_default() += file.size;
+    }
+    let way = |(from, bytes): (&Supply, u64)| {
+        let bytes = units::bytes(bytes);
+        match from {
+            Supply::Here => format!("{bytes} to check there"),
+            Supply::Pool(pool) => format!("{bytes} from pool {pool}"),
+            Supply::Hub => format!("{bytes} from the hub"),
+            Supply::Operator => format!("{bytes} from {source}"),
+        }
+    };
+    let ways: Vec<String> = ways.into_iter().map(way).collect();
+    if ways.is_empty() {
+        "from what is there".into()
+    } else {
+        ways.join(", ")
+    }
+}
+
+/// A line for each file, where they come from several places or are not all of the model's.
+pub fn files(plan: &Plan, fetch: &Action) -> String {
+    let ActionKind::Fetch { files, .. } = &fetch.kind else {
+        return String::new();
+    };
+    let is_of_one_way = files.iter().all(|file| file.from == files[0].from);
+    let is_whole = fetch.needs.iter().any(|id| match plan.action(*id) {
+        Some(Action {
+            kind: ActionKind::Register { manifest, .. },
+            ..
+        }) => manifest.files.len() == files.len(),
+        _ => false,
+    });
+    if is_of_one_way && is_whole {
+        return String::new();
+    }
+    let cells = files.iter().map(|FetchFile { file, from }| {
+        let from = match from {
+            Supply::Here => "here".into(),
+            Supply::Pool(pool) => format!("pool {pool}"),
+            Supply::Hub => "hub".into(),
+            Supply::Operator => "operator".into(),
+        };
+        (file.path.as_str(), units::bytes(file.size), from)
+    });
+    let cells: Vec<_> = cells.collect();
+    let paths = cells.iter().map(|(path, _, _)| path.chars().count());
+    let path_width = paths.max().unwrap_or(0);
+    let sizes = cells.iter().map(|(_, size, _)| size.len());
+    let size_width = sizes.max().unwrap_or(0);
+    let mut out = String::new();
+    for (path, size, from) in cells {
+        let _ = writeln!(
+            out,
+            "          {path:path_width$}  {size:>size_width$}  {from}"
+        );
+    }
+    out
+}

@@ -1,0 +1,205 @@
+//! Plans as they are shown.
+
+use pool_core::digest::Sha256;
+use pool_core::model::{Format, Manifest, ModelFacts, ModelFile};
+use pool_core::source::Source;
+use reconciler::plan::{ActionId, Bill, FetchFile, Supply};
+
+use super::*;
+
+fn file(path: &str, size: u64) -> ModelFile {
+    ModelFile {
+        path: path.parse().unwrap(),
+        size,
+        sha256: Sha256::of(path),
+    }
+}
+
+fn from(pool: &str) -> Supply {
+    Supply::Pool(pool.parse().unwrap())
+}
+
+fn empty() -> Plan {
+    Plan {
+        version: Plan::VERSION,
+        fleet: "home".parse().unwrap(),
+        actions: Vec::new(),
+        blocked: Vec::new(),
+        unknown: Vec::new(),
+        warnings: Vec::new(),
+        bills: BTreeMap::new(),
+    }
+}
+
+/// Registers a model of these files on a pool, and fetches those that have a supply.
+fn bring(
+    plan: &mut Plan,
+    pool: &str,
+    source: &str,
+    files: &[(ModelFile, Option<Supply>)],
+    reason: Reason,
+) {
+    let facts = ModelFacts {
+        format: Format::Safetensors,
+        architecture: "qwen2".into(),
+        context_length: 32768,
+        vocab_size: 151_936,
+        quantization: None,
+    };
+    let model: pool_core::name::ModelId = "qwen-0.5b".parse().unwrap();
+    let source: Source = source.parse().unwrap();
+    let commit = None;
+    let all = files.iter().map(|(file, _)| file.clone()).collect();
+    let fetched = files.iter().filter_map(|(file, from)| {
+        let (file, from) = (file.clone(), from.clone()?);
+        Some(FetchFile { file, from })
+    });
+    let register = ActionKind::Register {
+        model: model.clone(),
+        source: source.clone(),
+        commit: commit.clone(),
+        manifest: Manifest::new(all, facts),
+    };
+    let fetch = ActionKind::Fetch {
+        model,
+        source,
+        commit,
+        files: fetched.collect(),
+    };
+    let first = ActionId(u32::try_from(plan.actions.len()).unwrap());
+    for (n, kind) in [register, fetch].into_iter().enumerate() {
+        plan.actions.push(Action {
+            id: ActionId(first.0 + u32::from(n == 1)),
+            pool: pool.parse().unwrap(),
+            kind,
+            reason: reason.clone(),
+            needs: if n == 0 { Vec::new() } else { vec![first] },
+            after: Vec::new(),
+        });
+    }
+}
+
+fn shown(plan: &Plan) -> String {
+    text(plan, &Places::new(), Purpose::Apply, false)
+}
+
+#[test]
+fn a_model_of_three_pools_is_downloaded_once_and_copied_twice() {
+    let mut plan = empty();
+    for (pool, supply) in [
+        ("blep", Supply::Hub),
+        ("mac", from("blep")),
+        ("workstation", from("blep")),
+    ] {
+        let files = [(file("model.safetensors", 988_100_000), Some(supply))];
+        let source = "hf:Qwen/Qwen2.5-0.5B-Instruct";
+        bring(&mut plan, pool, source, &files, Reason::NotThere);
+    }
+    let bill = Bill {
+        peak_disk: 988_100_000,
+        disk_free: Some(50_000_000_000),
+        ..Bill::default()
+    };
+    let hub = Bill {
+        from_hub: 988_100_000,
+        seconds: Some(150),
+        ..bill
+    };
+    let copy = Bill {
+        from_pools: 988_100_000,
+        seconds: Some(9),
+        ..bill
+    };
+    for (pool, bill) in [("blep", hub), ("mac", copy), ("workstation", copy)] {
+        plan.bills.insert(pool.parse().unwrap(), bill);
+    }
+    plan.warnings.push("chat is down".into());
+    let expected = "\
+blep
+    + model    qwen-0.5b  (988.1 MB from the hub: not there yet)
+mac
+    + model    qwen-0.5b  (988.1 MB from pool blep: not there yet)
+workstation
+    + model    qwen-0.5b  (988.1 MB from pool blep: not there yet)
+
+POOL         HUB       POOLS     DISK PEAK  DISK FREE  TIME
+blep         988.1 MB  -         988.1 MB   50.0 GB    about 3 min
+mac          -         988.1 MB  988.1 MB   50.0 GB    about 9 s
+workstation  -         988.1 MB  988.1 MB   50.0 GB    about 9 s
+all          988.1 MB  2.0 GB    3.0 GB     150.0 GB   about 3 min
+
+warning: chat is down
+Plan: 1 to download (988.1 MB), 2 to copy (2.0 GB).
+";
+    assert_eq!(shown(&plan), expected);
+}
+
+#[test]
+fn the_files_are_listed_where_they_come_from_several_places_or_are_not_all() {
+    let mut plan = empty();
+    let config = || file("config.json", 659);
+    let weights = |n: u32| file(&format!("model-{n:05}-of-00002.safetensors"), 900_000_000);
+    let files = [
+        (config(), Some(Supply::Hub)),
+        (weights(1), Some(from("blep"))),
+        (weights(2), None),
+    ];
+    bring(&mut plan, "a", "hf:org/repo", &files, Reason::Incomplete);
+    let damaged = Reason::Damaged {
+        files: vec!["config.json".parse().unwrap()],
+    };
+    let files = [(config(), Some(Supply::Operator)), (weights(1), None)];
+    bring(&mut plan, "b", "./models/qwen", &files, damaged);
+    let touched = Reason::Touched {
+        files: vec!["config.json".parse().unwrap()],
+    };
+    let files = [(config(), Some(Supply::Here)), (weights(1), None)];
+    bring(&mut plan, "c", "./models/qwen", &files, touched);
+    let files = [(config(), None)];
+    bring(&mut plan, "d", "./models/qwen", &files, Reason::NotThere);
+    let expected = "\
+a
+    + model    qwen-0.5b  (900.0 MB from pool blep, 659 B from the hub: files are still missing)
+          config.json                          659 B  hub
+          model-00001-of-00002.safetensors  900.0 MB  pool blep
+b
+    ~ model    qwen-0.5b  (659 B from ./models/qwen: damaged: config.json)
+          config.json  659 B  operator
+c
+    ~ model    qwen-0.5b  (659 B to check there: changed on the disk since they were checked: config.json)
+          config.json  659 B  here
+d
+    + model    qwen-0.5b  (from what is there: not there yet)
+
+Plan: 1 to download (659 B), 1 to copy (900.0 MB), 2 to check.
+";
+    assert_eq!(shown(&plan), expected);
+}
+
+#[test]
+fn what_one_pool_does_last_stands_with_the_rest_of_it() {
+    let mut plan = empty();
+    for (id, pool) in [(0, "a"), (1, "b"), (2, "a")] {
+        plan.actions.push(Action {
+            id: ActionId(id),
+            pool: pool.parse().unwrap(),
+            kind: ActionKind::Unregister {
+                model: format!("m{id}").parse().unwrap(),
+                bytes: 1000,
+            },
+            reason: Reason::NotDeclared,
+            needs: Vec::new(),
+            after: Vec::new(),
+        });
+    }
+    let expected = "\
+a
+    - model    m0  (frees 1.0 kB: no longer in fleet.yaml)
+    - model    m2  (frees 1.0 kB: no longer in fleet.yaml)
+b
+    - model    m1  (frees 1.0 kB: no longer in fleet.yaml)
+
+Plan: 3 to remove.
+";
+    assert_eq!(shown(&plan), expected);
+}

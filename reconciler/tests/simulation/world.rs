@@ -1,0 +1,222 @@
+//! What applying a plan does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pool_core::address::WorkerAddress;
+use pool_core::model::ModelFile;
+use pool_core::name::PoolName;
+use pool_core::observation::{ObservedModel, ObservedWorker};
+use pool_core::source::Source;
+use pool_core::worker::WorkerState;
+use reconciler::observed::{Observed, PoolState};
+use reconciler::plan::{Action, ActionId, ActionKind, Bill, FetchFile, Plan, Supply};
+
+use super::disk::Disk;
+use super::{FLEET, entry, fresh, observed_worker};
+
+/// Pools that do what actions say.
+pub struct Simulation {
+    pub observed: Observed,
+    disks: BTreeMap<PoolName, Disk>,
+    /// What was brought to each pool that a plan could know to be missing.
+    pub brought: BTreeMap<PoolName, Bill>,
+    undone: BTreeSet<ActionId>,
+    spawned: usize,
+}
+
+impl Simulation {
+    pub fn new(observed: Observed) -> Self {
+        let known = observed
+            .pools
+            .iter()
+            .filter_map(|(pool, state)| match state {
+                PoolState::Known(seen) => Some((pool.clone(), Disk::of(seen))),
+                _ => None,
+            });
+        Self {
+            disks: known.collect(),
+            observed,
+            brought: BTreeMap::new(),
+            undone: BTreeSet::new(),
+            spawned: 0,
+        }
+    }
+
+    /// Carries the plan out; an action that fails does nothing, and those that need it are not begun.
+    /// Returns what was not done.
+    pub fn apply(&mut self, plan: &Plan, succeeds: impl Fn(&Action) -> bool) -> BTreeSet<ActionId> {
+        for action in &plan.actions {
+            self.apply_one(plan, action, &succeeds);
+        }
+        std::mem::take(&mut self.undone)
+    }
+
+    pub fn apply_one(&mut self, plan: &Plan, action: &Action, succeeds: &dyn Fn(&Action) -> bool) {
+        let possible = action.needs.iter().all(|need| !self.undone.contains(need));
+        if !possible || !succeeds(action) {
+            self.undone.insert(action.id);
+            return;
+        }
+        let state = self
+            .observed
+            .pools
+            .get_mut(&action.pool)
+            .expect("the pool was asked");
+        if let ActionKind::Install { to, .. } = &action.kind {
+            match state {
+                PoolState::Known(seen) => seen.build = Some(*to),
+                PoolState::Bare(bare) => {
+                    *state = fresh(bare, *to);
+                    let PoolState::Known(seen) = state else {
+                        unreachable!("a fresh pool is known");
+                    };
+                    let disk = Disk::of(seen);
+                    self.disks.insert(action.pool.clone(), disk);
+                }
+                PoolState::Unknown(_) => panic!("{action:?} on an unknown pool"),
+            }
+            return;
+        }
+        let PoolState::Known(seen) = state else {
+            panic!("{action:?} without a hive");
+        };
+        match &action.kind {
+            ActionKind::Install { .. } => {}
+            ActionKind::Register {
+                model, manifest, ..
+            } => {
+                let place = seen.models.iter().position(|seen| seen.entry.id == *model);
+                let old = place.map(|place| seen.models.swap_remove(place));
+                let mut entry = entry(model, manifest, Some(plan.fleet.clone()));
+                entry.downloaded = old.is_some_and(|old| {
+                    old.entry.downloaded
+                        && old.damaged.is_empty()
+                        && old.entry.digest == entry.digest
+                });
+                seen.models.push(ObservedModel {
+                    entry,
+                    damaged: Vec::new(),
+                    touched: Vec::new(),
+                });
+                self.retell(&action.pool);
+            }
+            ActionKind::Fetch {
+                model,
+                source,
+                files,
+                ..
+            } => {
+                let found = seen.models.iter_mut().find(|seen| seen.entry.id == *model);
+                let entry = &mut found.expect("registered before").entry;
+                entry.downloaded = true;
+                let needed = entry.manifest().files;
+                for file in needed {
+                    self.bring(&action.pool, source, &file, files);
+                }
+                self.retell(&action.pool);
+            }
+            ActionKind::Spawn { spec, .. } => {
+                let model = seen
+                    .models
+                    .iter()
+                    .find(|seen| seen.entry.id == spec.model)
+                    .expect("brought before");
+                assert!(
+                    model.is_whole() && model.entry.digest == spec.model_digest,
+                    "{action:?}: {model:?}"
+                );
+                let same = |seen: &&mut ObservedWorker| {
+                    seen.alive
+                        && seen.record.spec_hash == spec.hash()
+                        && seen.record.state == WorkerState::Starting
+                };
+                if let Some(starting) = seen.workers.iter_mut().find(same) {
+                    (starting.answers, starting.record.state) = (true, WorkerState::Ready);
+                } else {
+                    self.spawned += 1;
+                    let id = format!("spawned{}", self.spawned);
+                    seen.workers.push(observed_worker(
+                        &id,
+                        (**spec).clone(),
+                        WorkerState::Ready,
+                        true,
+                        true,
+                    ));
+                }
+            }
+            ActionKind::Stop { worker, .. } => {
+                let before = seen.workers.len();
+                seen.workers.retain(|seen| seen.record.id != *worker);
+                assert_eq!(
+                    seen.workers.len() + 1,
+                    before,
+                    "{action:?} stops one worker"
+                );
+            }
+            ActionKind::Unregister { model, .. } => {
+                let used = seen
+                    .workers
+                    .iter()
+                    .any(|worker| worker.alive && worker.record.spec.model == *model);
+                assert!(!used, "{action:?} takes the files of a running worker");
+                seen.models.retain(|seen| seen.entry.id != *model);
+                self.retell(&action.pool);
+            }
+        }
+    }
+
+    /// As a hive does: what is here is read where it was touched, and what is not here comes from the pool
+    /// that the plan names when that has it at this moment, else from the source.
+    fn bring(&mut self, pool: &PoolName, source: &Source, file: &ModelFile, named: &[FetchFile]) {
+        let has = |disk: &Disk| disk.whole.contains(&file.sha256);
+        let named = named.iter().find(|named| named.file.sha256 == file.sha256);
+        let from_pool = match named.map(|named| &named.from) {
+            Some(Supply::Pool(giver)) => self.disks.get(giver).is_some_and(has),
+            _ => false,
+        };
+        let disk = self.disks.get_mut(pool).expect("the pool has a hive");
+        if has(disk) {
+            return;
+        }
+        disk.whole.insert(file.sha256);
+        if disk.touched.remove(&file.sha256) {
+            // Found right, or taken away and brought again: no plan knows which.
+            return;
+        }
+        disk.free = disk
+            .free
+            .checked_sub(file.size)
+            .expect("there is disk for what a plan brings");
+        let brought = self.brought.entry(pool.clone()).or_default();
+        *match (from_pool, source) {
+            (true, _) => &mut brought.from_pools,
+            (false, Source::Hub { .. }) => &mut brought.from_hub,
+            (false, Source::Folder(_)) => &mut brought.from_operator,
+        } += file.size;
+    }
+
+    /// Takes away what the pool no longer needs, and makes its hive say what is there.
+    fn retell(&mut self, pool: &PoolName) {
+        let disk = self.disks.get_mut(pool).expect("the pool has a hive");
+        if let Some(PoolState::Known(seen)) = self.observed.pools.get_mut(pool) {
+            disk.sweep(seen);
+            disk.tell(seen);
+        }
+    }
+
+    /// A worker of the fleet answers at this address.
+    pub fn serves(&self, address: &WorkerAddress) -> bool {
+        let Some(PoolState::Known(seen)) = self.observed.pools.get(&address.pool) else {
+            return false;
+        };
+        seen.workers.iter().any(|worker| {
+            let spec = &worker.record.spec;
+            worker.is_serving()
+                && spec.address.as_ref() == Some(address)
+                && spec
+                    .fleet
+                    .as_ref()
+                    .is_some_and(|fleet| fleet.as_str() == FLEET)
+        })
+    }
+}
