@@ -33,11 +33,14 @@ struct Version {
 }
 
 pub(super) fn parse(text: &str) -> Result<Lock, LockError> {
-    let Version { version } = serde_json::from_str(text)?;
-    if version != Lock::VERSION {
+    let read = serde_json::from_str(text);
+    // Another version may have another form; a text that has none is judged by this one.
+    if let Ok(Version { version }) = serde_json::from_str(text)
+        && version != Lock::VERSION
+    {
         return Err(LockError::Version(version));
     }
-    let In { models, .. } = serde_json::from_str(text)?;
+    let In { models, .. } = read?;
     let mut lock = Lock::default();
     for (id, locked) in models {
         let is_twice = lock.models.contains_key(&id);
