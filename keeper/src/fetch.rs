@@ -15,6 +15,7 @@ use reconciler::plan::{FetchFile, Supply};
 
 use crate::actions::{Actor, Fault, tell};
 use crate::apply::lock;
+use crate::pools::Link;
 use crate::progress::Step;
 use crate::transport::{HiveClient, Lasting};
 
@@ -126,7 +127,7 @@ impl Fetch<'_> {
         from: &PoolName,
         contents: Vec<Sha256>,
     ) -> Result<(Peer, Lasting), String> {
-        let hive = self.actor.links.get(from).and_then(|link| link.hive());
+        let hive = self.actor.links.get(from).and_then(Link::hive);
         let hive = hive.ok_or("no hive runs there")?;
         let interface = self.interface(from).await;
         let interface = interface.ok_or("where it can be reached is not known")?;

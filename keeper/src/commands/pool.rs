@@ -66,7 +66,7 @@ pub async fn run(global: &Global, args: &Pool, terminal: Terminal) -> Result<Exi
     let access = is_of_models.then(hub::access).unwrap_or_default();
     let outcome = hive
         .call(Request::Command { argv, access }, |event| {
-            relay(terminal, event)
+            relay(terminal, event);
         })
         .await?;
     hive.close().await;

@@ -64,6 +64,8 @@ mod tests {
         (access.endpoint, token)
     }
 
+    type Env<'a> = [(&'a str, &'a str)];
+
     fn token(env: &[(&str, &str)], files: &[(&str, &str)]) -> Option<String> {
         found(env, files).1
     }
@@ -77,7 +79,7 @@ mod tests {
             ("/xdg/huggingface/token", "of-xdg"),
         ];
         let home = ("HOME", "/me");
-        let cases: &[(&[(&str, &str)], Option<&str>)] = &[
+        let cases: [(&Env, Option<&str>); 7] = [
             (
                 &[home, ("HF_TOKEN", " of-env "), ("HF_TOKEN_PATH", "/t")],
                 Some("of-env"),
@@ -98,7 +100,7 @@ mod tests {
             (&[], None),
         ];
         for (env, wanted) in cases {
-            assert_eq!(token(env, &files).as_deref(), *wanted, "{env:?}");
+            assert_eq!(token(env, &files).as_deref(), wanted, "{env:?}");
         }
         assert_eq!(
             token(&[home], &[("/me/.cache/huggingface/token", " \n")]),

@@ -263,8 +263,8 @@ fn a_model_of_the_hub_is_brought_once_and_its_way_is_streamed() {
         .exits(0);
     assert_eq!(office.hub().fetched_twice(), 0);
     let events = lines(&applied.out);
-    let of = |kind: &str| events.iter().filter(move |event| event["type"] == kind);
-    let ids = |kind: &str| -> Vec<u64> {
+    let of = |kind: &'static str| events.iter().filter(move |event| event["type"] == kind);
+    let ids = |kind: &'static str| -> Vec<u64> {
         let mut ids: Vec<u64> = of(kind)
             .map(|event| event["id"].as_u64().unwrap())
             .collect();
