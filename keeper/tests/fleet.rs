@@ -3,6 +3,7 @@
 mod apply;
 mod commands;
 mod faults;
+mod lock;
 
 use std::ffi::OsStr;
 use std::fs;
