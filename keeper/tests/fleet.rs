@@ -4,6 +4,7 @@ mod apply;
 mod commands;
 mod faults;
 mod lock;
+mod models;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use local_hub::Hub;
 use serde_json::Value;
@@ -9,18 +10,18 @@ use serde_json::Value;
 use super::{Desk, Ran, tiny};
 
 /// A desk whose rbee talks to a hub that has the tiny model as `org/tiny`.
-struct Office {
-    desk: Desk,
+pub(super) struct Office {
+    pub(super) desk: Desk,
     hub: Option<Hub>,
     url: String,
 }
 
 impl Office {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::of(Hub::builder().repo("org/tiny", tiny()).start().unwrap())
     }
 
-    fn of(hub: Hub) -> Self {
+    pub(super) fn of(hub: Hub) -> Self {
         Self {
             desk: Desk::new(),
             url: hub.url().to_owned(),
@@ -28,12 +29,12 @@ impl Office {
         }
     }
 
-    fn hub(&self) -> &Hub {
+    pub(super) fn hub(&self) -> &Hub {
         self.hub.as_ref().unwrap()
     }
 
     /// A local pool with a worker of a model from this source.
-    fn fleet(&self, source: &str) {
+    pub(super) fn fleet(&self, source: &str) {
         self.desk.write(&format!(
             "version: 1\nfleet: test\npools:\n  here: {{ connect: local, devices: [cpu] }}\n\
              models:\n  tiny: {{ source: \"{source}\" }}\n\
@@ -41,20 +42,25 @@ impl Office {
         ));
     }
 
-    fn rbee(&self, args: &[&str]) -> Ran {
+    pub(super) fn rbee(&self, args: &[&str]) -> Ran {
         self.rbee_as(args, None)
     }
 
-    fn rbee_as(&self, args: &[&str], token: Option<&str>) -> Ran {
+    pub(super) fn rbee_as(&self, args: &[&str], token: Option<&str>) -> Ran {
+        let mut command = self.command(args);
+        if let Some(token) = token {
+            command.env("HF_TOKEN", token);
+        }
+        command.output().unwrap().into()
+    }
+
+    /// With the hub, and with no token of whoever runs the test.
+    pub(super) fn command(&self, args: &[&str]) -> Command {
         let mut command = self.desk.command(args);
         command.env("HF_ENDPOINT", &self.url);
-        // No token of whoever runs the test.
         command.env("HF_TOKEN_PATH", self.desk.path("no-token"));
-        match token {
-            Some(token) => command.env("HF_TOKEN", token),
-            None => command.env_remove("HF_TOKEN"),
-        };
-        command.output().unwrap().into()
+        command.env_remove("HF_TOKEN");
+        command
     }
 
     fn lock(&self) -> String {
