@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use pool_core::model::{CatalogEntry, CatalogFile, Manifest, ModelFile, Origin};
+use pool_core::model::{CatalogEntry, Manifest, ModelFile, Origin};
 use pool_core::name::{FleetName, ModelId, PoolName};
 use pool_core::rpc::{ErrorCode, Event, Moved, Outcome, Request};
 use pool_core::source::Source;
@@ -192,31 +192,12 @@ fn entry(
             file.clone(),
         ),
     };
-    CatalogEntry {
-        id: id.clone(),
-        name: repo.clone(),
-        fleet: Some(fleet.clone()),
-        source: Origin {
-            repo,
-            revision,
-            files: file.into_iter().collect(),
-        },
-        path: String::new(),
-        digest: manifest.digest(),
-        size_bytes: manifest.size(),
-        files: manifest
-            .files
-            .iter()
-            .map(|file| CatalogFile {
-                file: file.clone(),
-                verified_at: None,
-                verified: None,
-            })
-            .collect(),
-        downloaded: false,
-        backends: pool_core::device::Backend::ALL.to_vec(),
-        facts: manifest.facts.clone(),
-    }
+    let origin = Origin {
+        repo,
+        revision,
+        files: file.into_iter().collect(),
+    };
+    CatalogEntry::new(id.clone(), Some(fleet.clone()), origin, manifest.clone())
 }
 
 pub(crate) fn tell(step: &Step, event: Event) {

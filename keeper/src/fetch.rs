@@ -169,7 +169,7 @@ impl Fetch<'_> {
         let folder = self.actor.file.folder(folder);
         let mut before = total.saturating_sub(size(missing));
         for file in missing {
-            let path = folder.join(file.path.as_str());
+            let path = pool_core::folder::locate(&folder, &file.path);
             let content = tokio::fs::File::open(&path).await.map_err(|error| Fault {
                 what: format!("cannot read {}: {error}", path.display()),
                 help: Some("was the model's folder changed meanwhile? plan again".into()),

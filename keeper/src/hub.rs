@@ -9,10 +9,6 @@ use reconciler::lock::Locked;
 
 use crate::transport::{Bundles, CallError, HiveClient, Options};
 
-mod access;
-
-pub use access::access;
-
 /// Models that are looked up at the same time.
 const AT_ONCE: usize = 8;
 

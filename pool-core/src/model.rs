@@ -217,6 +217,8 @@ pub struct Stamp {
     pub inode: u64,
     /// When it was last written, in nanoseconds since 1970.
     pub modified_ns: i64,
+    /// When it was last written, renamed or had its rights changed, in nanoseconds since 1970.
+    pub changed_ns: i64,
 }
 
 impl CatalogEntry {

@@ -1,4 +1,4 @@
-//! A folder is a case: `fleet.yaml` and `observed.json` give `plan.snap`.
+//! A folder is a case: `fleet.yaml` and `observed.json` give `plan.snap`, a plan that can be saved.
 //!
 //! Model folders are not looked at: each model of a scenario has the content of
 //! [`simulation::manifest`] at version 0, except that a model whose source ends in `-gone` has none.
@@ -49,6 +49,8 @@ fn every_scenario_gives_its_plan() {
         let observed: Observed = serde_json::from_str(&observed)
             .unwrap_or_else(|error| panic!("{}: {error}", case.display()));
         let plan = plan(&diff(&desired, &observed), Options { prune_models: true });
+        let saved = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&saved).unwrap(), plan);
         let mut settings = insta::Settings::new();
         settings.set_snapshot_path(&case);
         settings.set_prepend_module_to_snapshot(false);

@@ -1,6 +1,7 @@
 //! The hub that models come from, and its mirrors: `hf-hub` speaks with it.
 
 mod error;
+mod head;
 mod patience;
 mod resolve;
 
@@ -22,7 +23,7 @@ pub use patience::Patience;
 pub use resolve::resolve;
 
 /// How long a connection may take to open, and how long nothing may come over it.
-const SILENCE: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// What the hub answers.
 pub type Asked<T> = std::result::Result<T, HFError>;

@@ -5,7 +5,9 @@ use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use hf_hub::repository::RepoTreeEntry;
 use pool_core::digest::Sha256;
 use pool_core::folder::{self, INDEX, SINGLE};
-use pool_core::model::{Manifest, ModelFacts, ModelFile, NotAModel, needed_files};
+use pool_core::model::{
+    Manifest, ModelFacts, ModelFile, NotAModel, gguf_file, needed_file, needed_files,
+};
 use pool_core::path::FilePath;
 use pool_core::rpc::{ErrorCode, HiveError, Resolved};
 use pool_core::source::Source;
@@ -13,7 +15,7 @@ use pool_core::supply::HubAccess;
 use reqwest::Url;
 use reqwest::header::{ETAG, HeaderMap, LOCATION};
 
-use super::{Asked, Patience, Repo, Trouble, unusable};
+use super::{Asked, Patience, Repo, Trouble, head, unusable};
 use crate::error::{Result, fail};
 
 /// Files that are looked at at once.
@@ -53,33 +55,29 @@ pub async fn resolve(source: &Source, access: &HubAccess) -> Result<Resolved> {
         fail(
             ErrorCode::BadRequest,
             format!("{source} at {} is not a model: {reason}", repo.commit),
-            "a model has config.json, tokenizer.json and *.safetensors",
+            "a model has config.json, tokenizer.json and *.safetensors, or is one *.gguf",
         )
     };
-    if let Some(file) = file {
-        return Err(not_a_model(NotAModel::Config(format!("{file}"))));
-    }
-    let needed = needed_files(&paths).map_err(not_a_model)?;
+    let needed = match file {
+        Some(file) => needed_file(&paths, file),
+        None => needed_files(&paths),
+    };
+    let needed = needed.map_err(not_a_model)?;
     let wanted = listed.iter().filter(|entry| needed.contains(&entry.path));
     let looking: Vec<_> = wanted.map(|entry| look(&repo, entry).boxed()).collect();
     let looked: Vec<Looked> = futures::stream::iter(looking)
         .buffer_unordered(AT_ONCE)
         .try_collect()
         .await?;
-    let text = |name: &str| {
-        let found = looked
-            .iter()
-            .find(|looked| looked.file.path.as_str() == name);
-        found.and_then(|looked| looked.text.as_deref())
+    let facts = match gguf_file(&needed) {
+        Some(gguf) => {
+            let size = looked.iter().find(|looked| looked.file.path == *gguf);
+            let size = size.map_or(0, |looked| looked.file.size);
+            let facts = head::facts(&repo, gguf, size).await?;
+            facts.map_err(|error| not_a_model(NotAModel::Gguf(error.to_string())))?
+        }
+        None => facts_of(&looked, &needed).map_err(not_a_model)?,
     };
-    if text(SINGLE).is_none()
-        && !needed.iter().any(|path| path.as_str() == SINGLE)
-        && let Some(index) = text(INDEX)
-    {
-        folder::check_index(index, &needed).map_err(not_a_model)?;
-    }
-    let facts = ModelFacts::from_config(text("config.json").unwrap_or_default());
-    let facts = facts.map_err(not_a_model)?;
     let files = looked.into_iter().map(|looked| looked.file).collect();
     Ok(Resolved {
         commit: repo.commit,
@@ -100,8 +98,27 @@ struct Looked {
     text: Option<String>,
 }
 
+/// What config.json says, if the weights are those of the index.
+fn facts_of(looked: &[Looked], needed: &[FilePath]) -> std::result::Result<ModelFacts, NotAModel> {
+    let text = |name: &str| {
+        let mut looked = looked.iter();
+        looked.find_map(|looked| {
+            looked
+                .text
+                .as_deref()
+                .filter(|_| looked.file.path.as_str() == name)
+        })
+    };
+    if !needed.iter().any(|path| path.as_str() == SINGLE)
+        && let Some(index) = text(INDEX)
+    {
+        folder::check_index(index, needed)?;
+    }
+    ModelFacts::from_config(text("config.json").unwrap_or_default())
+}
+
 /// Asks until there is an answer, for as long as somebody may wait for it.
-async fn ask<T, Answer: Future<Output = Asked<T>>>(
+pub(super) async fn ask<T, Answer: Future<Output = Asked<T>>>(
     repo: &Repo,
     question: impl Fn() -> Answer,
 ) -> Result<T> {
@@ -214,7 +231,7 @@ async fn read(repo: &Repo, entry: &Entry) -> Result<BytesMut> {
 async fn linked_digest(repo: &Repo, path: &FilePath) -> Result<Sha256> {
     let mut url = address(repo, path)?;
     for _ in 0..=MOST_REDIRECTS {
-        let headers = ask(repo, || head(repo, &url)).await?;
+        let headers = ask(repo, || headers(repo, &url)).await?;
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let linked = text(LINKED_ETAG).or_else(|| text(ETAG.as_str()));
         let digest = linked.map(|etag| etag.trim_start_matches("W/").trim_matches('"'));
@@ -234,7 +251,7 @@ async fn linked_digest(repo: &Repo, path: &FilePath) -> Result<Sha256> {
     ))
 }
 
-async fn head(repo: &Repo, url: &Url) -> Asked<HeaderMap> {
+async fn headers(repo: &Repo, url: &Url) -> Asked<HeaderMap> {
     let mut request = repo.http.head(url.clone());
     if let Some(token) = &repo.token {
         request = request.bearer_auth(token.expose());

@@ -223,9 +223,16 @@ pub fn empty(home: &Locked, id: &ModelId) -> Result<CatalogEntry> {
     let mut catalog = load(home)?;
     let entry = find_in(&catalog, id)?;
     check_unused(home, id)?;
-    // As if the model were not there: what other models share with it stays.
-    catalog.models.remove(id);
-    sweep(home, &catalog)?;
+    // What a model that is here shares with it stays; one that only names the content does not hold it.
+    let contents: BTreeSet<Sha256> = entry.files.iter().map(|file| file.file.sha256).collect();
+    let shares = |other: &CatalogEntry| {
+        let mut files = other.files.iter();
+        files.any(|file| contents.contains(&file.file.sha256))
+    };
+    let mut kept = catalog.clone();
+    kept.models
+        .retain(|other, entry| other != id && (entry.downloaded || !shares(entry)));
+    sweep(home, &kept)?;
     let mut emptied = entry;
     emptied.downloaded = false;
     let gone = missing(home, &emptied);

@@ -34,10 +34,12 @@ pub fn stamp(home: &Home, sha256: &Sha256) -> Option<Stamp> {
 }
 
 fn stamp_of(metadata: &Metadata) -> Stamp {
-    let nanoseconds = metadata.mtime().saturating_mul(1_000_000_000);
+    let nanoseconds =
+        |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
     Stamp {
         inode: metadata.ino(),
-        modified_ns: nanoseconds.saturating_add(metadata.mtime_nsec()),
+        modified_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+        changed_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
     }
 }
 

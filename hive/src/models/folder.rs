@@ -48,7 +48,7 @@ fn scan(dir: &Path) -> Result<Manifest> {
         FolderError::NotAModel { .. } => fail(
             ErrorCode::BadRequest,
             error.to_string(),
-            "a model is a folder in Hugging Face layout: config.json, tokenizer.json, *.safetensors",
+            "a model is a folder with config.json, tokenizer.json and *.safetensors, or one *.gguf",
         ),
     })
 }
@@ -66,7 +66,7 @@ fn copy(home: &Home, folder: &Path, file: &ModelFile) -> Result<()> {
         Place::Taken => return Err(busy()),
         Place::Ours(claim) => Incoming::take_up(claim)?,
     };
-    let path = folder.join(file.path.as_str());
+    let path = folder::locate(folder, &file.path);
     let failed = |e: io::Error| io_error("read", &path, &e);
     let mut source = folder::open(&path).map_err(failed)?;
     io::Seek::seek(&mut source, io::SeekFrom::Start(incoming.offset())).map_err(failed)?;

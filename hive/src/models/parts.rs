@@ -1,6 +1,7 @@
 //! A content that comes in several streams at once, each at its own place.
 //!
-//! A line of `<sha256>.parts` is added after the bytes that it names are on the disk, so it is true after a power cut too.
+//! `<sha256>.parts` notes what is here, a range on each line. `START END BOOT` was written, which the system remembers
+//! until it is started anew; `START END` is on the disk, and true after a power cut too.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use super::incoming::Claim;
 use super::ranges::Ranges;
 use crate::error::{Result, io_error};
+use crate::process;
 
 /// Bytes that are hashed at a time.
 const PIECE: usize = 1 << 20;
@@ -24,6 +26,8 @@ const PIECE: usize = 1 << 20;
 pub struct Parts {
     claim: Claim,
     journal: Mutex<File>,
+    /// The present start of the system, where it can be told.
+    boot: Option<String>,
     written: Mutex<Ranges>,
     /// Bytes from the beginning on without a gap.
     prefix: watch::Sender<u64>,
@@ -42,7 +46,8 @@ impl Parts {
             if is_new {
                 // What came before in one stream.
                 claim.file.sync_data()?;
-                journal.write_all(line(&(0..claim.known.prefix())).as_bytes())?;
+                let known = 0..claim.known.prefix();
+                journal.write_all(line(&known, None).as_bytes())?;
                 journal.sync_data()?;
             }
             Ok(journal)
@@ -50,6 +55,7 @@ impl Parts {
         let journal = open().map_err(|e: io::Error| io_error("write", &path, &e))?;
         let written = claim.known.clone();
         Ok(Self {
+            boot: process::boot_id(),
             prefix: watch::Sender::new(written.prefix()),
             written: Mutex::new(written),
             journal: Mutex::new(journal),
@@ -68,11 +74,17 @@ impl Parts {
     }
 
     pub fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
-        let file = &self.claim.file;
-        file.write_all_at(bytes, at)
-            .map_err(|e| io_error("write", &self.claim.path, &e))?;
+        let range = at..at + bytes.len() as u64;
+        let note = || {
+            self.claim.file.write_all_at(bytes, at)?;
+            match &self.boot {
+                Some(boot) => lock(&self.journal).write_all(line(&range, Some(boot)).as_bytes()),
+                None => Ok(()),
+            }
+        };
+        note().map_err(|e: io::Error| io_error("write", &self.claim.path, &e))?;
         let mut written = lock(&self.written);
-        written.insert(at..at + bytes.len() as u64);
+        written.insert(range);
         self.prefix.send_if_modified(|prefix| {
             let moved = written.prefix() != *prefix;
             *prefix = written.prefix();
@@ -86,7 +98,7 @@ impl Parts {
         let keep = || {
             self.claim.file.sync_data()?;
             let mut journal = lock(&self.journal);
-            journal.write_all(line(&range).as_bytes())?;
+            journal.write_all(line(&range, None).as_bytes())?;
             journal.sync_data()
         };
         keep().map_err(|e| io_error("write", &self.claim.path, &e))
@@ -134,24 +146,60 @@ pub(super) fn read(path: &Path, length: u64) -> io::Result<Option<Ranges>> {
         Err(e) => return Err(e),
     };
     let mut parts = Ranges::default();
+    let boot = process::boot_id();
     // What follows the last line end was not written to its end.
     for line in text
         .split_inclusive('\n')
         .filter_map(|line| line.strip_suffix('\n'))
     {
-        let range = line.split_once(' ');
-        let range = range.and_then(|(start, end)| Some(start.parse().ok()?..end.parse().ok()?));
-        if let Some(range) = range {
-            parts.insert(range.start..u64::min(range.end, length));
+        if let Some(range) = range(line, boot.as_deref()) {
+            parts.insert(range.start..range.end.min(length));
         }
     }
     Ok(Some(parts))
 }
 
-fn line(range: &Range<u64>) -> String {
-    format!("{} {}\n", range.start, range.end)
+fn line(range: &Range<u64>, boot: Option<&str>) -> String {
+    let boot = boot.map(|boot| format!(" {boot}")).unwrap_or_default();
+    format!("{} {}{boot}\n", range.start, range.end)
+}
+
+/// What a line says, if that is still true.
+fn range(line: &str, boot: Option<&str>) -> Option<Range<u64>> {
+    let mut words = line.split(' ');
+    let range = words.next()?.parse().ok()?..words.next()?.parse().ok()?;
+    let holds = words.next().is_none_or(|its_boot| boot == Some(its_boot));
+    holds.then_some(range)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_only_written_is_forgotten_with_the_start_of_the_system() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("content");
+        assert_eq!(read(&path, 100).unwrap(), None);
+        let boot = process::boot_id().unwrap();
+        let noted = |text: String| {
+            std::fs::write(beside(&path), text).unwrap();
+            read(&path, 100).unwrap().unwrap()
+        };
+        let mut both = Ranges::default();
+        both.insert(0..10);
+        both.insert(20..30);
+        assert_eq!(noted(format!("0 10\n20 30 {boot}\n")), both);
+        let mut kept = Ranges::default();
+        kept.insert(0..10);
+        assert_eq!(noted("0 10\n20 30 another\n".into()), kept);
+        // Torn lines, and what the file is too short for.
+        assert_eq!(noted("0 10\n10 2".into()), kept);
+        assert_eq!(noted("0 10\nx\n\n".into()), kept);
+        assert_eq!(noted("0 1000\n".into()).prefix(), 100);
+    }
 }

@@ -14,12 +14,17 @@ mod system;
 #[path = "macos.rs"]
 mod system;
 
+/// Names the present start of the system; none where it has no name.
+pub fn boot_id() -> Option<String> {
+    system::boot_id().ok()
+}
+
 /// The process with this pid; none when there is none, or it has ended and only waits to be reaped.
 pub fn identify(pid: u32) -> Option<ProcessIdentity> {
     Some(ProcessIdentity {
         pid,
         pid_started_at: system::started_at(pid)?,
-        boot_id: system::boot_id().ok()?,
+        boot_id: boot_id()?,
     })
 }
 

@@ -19,9 +19,8 @@ fn a_hive_that_is_killed_twenty_times_takes_up_what_came() {
         .hub
         .faults()
         .add(Place::Blobs, Fault::Slow(16 << 20), Times::Always);
-    let random = noise(7, 8 * KILLS as usize);
-    for kill in 0..KILLS as usize {
-        let moment = u64::from(random[kill]) * 2;
+    for random in noise(7, KILLS as usize) {
+        let moment = u64::from(random) * 2;
         let mut hive = scene
             .command(&["models", "download", "m"])
             .stderr(Stdio::null())
@@ -37,8 +36,8 @@ fn a_hive_that_is_killed_twenty_times_takes_up_what_came() {
     scene.download();
     scene.is_right();
     let (all, twice) = (4 * SIZE as u64, scene.hub.fetched_twice());
-    // One stream for each file: what it lost is what came since it last kept something.
-    assert!(twice <= KILLS * 4 * (16 << 20), "{twice} bytes twice");
+    // One stream for each file: it loses what it had read and not yet written, and what the line had in it.
+    assert!(twice <= KILLS * 4 * (4 << 20), "{twice} bytes twice");
     assert!(before_last > 0);
     let last = scene.hub.blob_bytes() - before_last;
     assert!(last < all, "the last run began anew: {last} of {all} bytes");
@@ -117,7 +116,7 @@ fn a_server_that_lies_about_lengths_gives_the_right_bytes_or_an_error() {
 
 #[test]
 fn a_server_that_ignores_ranges_is_understood() {
-    let scene = Scene::new(1, 100 << 20);
+    let scene = Scene::new(1, 70 << 20);
     scene
         .hub
         .faults()
@@ -305,9 +304,7 @@ fn a_gated_model_says_which_page_and_which_token() {
 #[test]
 fn what_is_no_model_is_refused_with_the_reason() {
     let scene = Scene::unregistered(1, 1000);
-    for (path, content) in [("pytorch_model.bin", "x")] {
-        fs::write(scene.folder.join(path), content).unwrap();
-    }
+    fs::write(scene.folder.join("pytorch_model.bin"), "x").unwrap();
     fs::remove_file(scene.folder.join("model-00001-of-00001.safetensors")).unwrap();
     scene.hub.push("org/m", &scene.folder).unwrap();
     let error = scene.fails(&["models", "register", "m", "--source", "hf:org/m"]);

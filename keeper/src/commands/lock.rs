@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use pool_core::name::ModelId;
 use pool_core::source::Source;
+use pool_core::supply::HubAccess;
 use pool_core::units;
 use reconciler::lock::{Lock, Locked, Rewritten};
 use serde::Serialize;
@@ -68,7 +69,13 @@ pub async fn run(global: &Global, args: &cli::Lock, terminal: Terminal) -> Resul
         ));
     }
     let bundles = Bundles::find(global.dist.as_deref());
-    let found = hub::look_up(&asked, &hub::access(), &bundles, &global.transport()).await;
+    let found = hub::look_up(
+        &asked,
+        &HubAccess::from_env(),
+        &bundles,
+        &global.transport(),
+    )
+    .await;
 
     let old = std::mem::take(&mut locked.lock);
     let (mut entries, mut failures) = (Vec::new(), Vec::new());

@@ -4,12 +4,12 @@ use std::ffi::OsString;
 
 use pool_core::name::PoolName;
 use pool_core::rpc::{Event, Outcome, Request, Stream};
+use pool_core::supply::HubAccess;
 
 use crate::cli::{Global, Pool};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet_file::FleetFile;
-use crate::hub;
 use crate::pools::endpoint;
 use crate::terminal::Terminal;
 use crate::transport::{Connection, HiveState};
@@ -63,7 +63,7 @@ pub async fn run(global: &Global, args: &Pool, terminal: Terminal) -> Result<Exi
     let mut words = argv.iter().filter(|word| !word.starts_with('-'));
     let is_of_models = words.next().is_some_and(|word| word == "models");
     // Only what may ask the hub is told the token.
-    let access = is_of_models.then(hub::access).unwrap_or_default();
+    let access = is_of_models.then(HubAccess::from_env).unwrap_or_default();
     let outcome = hive
         .call(Request::Command { argv, access }, |event| {
             relay(terminal, event);

@@ -2,6 +2,7 @@
 
 use pool_core::name::ModelId;
 use pool_core::source::Source;
+use pool_core::supply::HubAccess;
 use pool_core::units;
 use reconciler::desired::{Desired, Purpose};
 use reconciler::diff::diff;
@@ -63,7 +64,7 @@ async fn contents(
     let is_open = |(id, source): &(ModelId, Source)| locked.lock.get(id, source).is_none();
     let open: Vec<_> = models.filter(is_open).collect();
     let bundles = Bundles::find(global.dist.as_deref());
-    let found = hub::look_up(&open, &hub::access(), &bundles, &global.transport()).await;
+    let found = hub::look_up(&open, &HubAccess::from_env(), &bundles, &global.transport()).await;
     let (mut unknown, mut notes) = (Contents::new(), String::new());
     for ((id, _), found) in open.into_iter().zip(found) {
         match found {
@@ -208,7 +209,7 @@ impl Prepared {
             links: &self.pools.links,
             bundles: &self.bundles,
             parallelism,
-            access: &hub::access(),
+            access: &HubAccess::from_env(),
             progress,
             interrupt: &interrupt,
         }

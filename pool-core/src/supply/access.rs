@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use pool_core::supply::{HubAccess, Secret};
+use super::{HubAccess, Secret};
 
-/// As the environment and the token file say.
-pub fn access() -> HubAccess {
-    let read = |path: &Path| std::fs::read_to_string(path).ok();
-    access_of(|name| std::env::var(name).ok(), read)
+impl HubAccess {
+    /// As the environment and the token file say.
+    pub fn from_env() -> Self {
+        let read = |path: &Path| std::fs::read_to_string(path).ok();
+        access_of(|name| std::env::var(name).ok(), read)
+    }
 }
 
 /// `HF_ENDPOINT`; `HF_TOKEN`, else the file `HF_TOKEN_PATH`, else `token` in `HF_HOME`, which is a folder of the cache
