@@ -65,8 +65,9 @@ pub async fn resolve(source: &Source, access: &HubAccess) -> Result<Resolved> {
     let needed = needed.map_err(not_a_model)?;
     let wanted = listed.iter().filter(|entry| needed.contains(&entry.path));
     let looking: Vec<_> = wanted.map(|entry| look(&repo, entry).boxed()).collect();
+    // In order, so that of a model that is refused the configuration is told: that refusal says why.
     let looked: Vec<Looked> = futures::stream::iter(looking)
-        .buffer_unordered(AT_ONCE)
+        .buffered(AT_ONCE)
         .try_collect()
         .await?;
     let facts = match gguf_file(&needed) {
