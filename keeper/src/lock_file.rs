@@ -154,7 +154,7 @@ mod tests {
             what,
             "the lock file is damaged: model `tiny`: expected value"
         );
-        assert_eq!(at, format!("{}:4:48", lock.display()));
+        assert_eq!(at, format!("{}:4:47", lock.display()));
         assert_eq!(
             help,
             "delete it and run `rbee lock`, or restore it from git"

@@ -4,12 +4,17 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use local_hub::Hub;
+use local_hub::{Builder, Hub};
 use serde_json::Value;
 
 use super::{Desk, Ran, tiny};
 
-/// A desk whose rbee talks to a hub that has the tiny model as `org/tiny`.
+/// One that has the tiny model as `org/tiny`, most of it as blobs.
+fn hub() -> Builder {
+    Hub::builder().repo("org/tiny", tiny()).lfs_over(1000)
+}
+
+/// A desk whose rbee talks to a hub.
 pub(super) struct Office {
     pub(super) desk: Desk,
     hub: Option<Hub>,
@@ -18,10 +23,11 @@ pub(super) struct Office {
 
 impl Office {
     pub(super) fn new() -> Self {
-        Self::of(Hub::builder().repo("org/tiny", tiny()).start().unwrap())
+        Self::of(hub())
     }
 
-    pub(super) fn of(hub: Hub) -> Self {
+    pub(super) fn of(hub: Builder) -> Self {
+        let hub = hub.start().unwrap();
         Self {
             desk: Desk::new(),
             url: hub.url().to_owned(),
@@ -179,10 +185,8 @@ fn other_content_under_a_locked_commit_is_an_error_and_the_lock_stays() {
 
 #[test]
 fn a_gated_model_names_its_page_and_the_token_never_shows() {
-    let hub = Hub::builder()
-        .repo("org/tiny", tiny())
-        .gated("org/tiny", "hf_secret");
-    let office = Office::of(hub.token("hf_stranger").start().unwrap());
+    let gated = hub().gated("org/tiny", "hf_secret").token("hf_stranger");
+    let office = Office::of(gated);
     office.fleet("hf:org/tiny");
     let page = format!("{}/org/tiny", office.url);
     office.rbee(&["lock"]).exits(1).says(&page).says("HF_TOKEN");
@@ -236,7 +240,7 @@ fn more_than_the_operator_lets_is_not_downloaded() {
         .rbee(&["apply", "--yes", "--max-download", "1MB"])
         .exits(1)
         .says("2.6 MB");
-    assert_eq!(office.hub().blob_bytes(), 0);
+    assert_eq!(office.hub().requests().len(), 0);
     assert!(
         !office.desk.home().exists(),
         "a refused apply made something"
@@ -267,6 +271,7 @@ fn a_model_of_the_hub_is_brought_once_and_its_way_is_streamed() {
     let applied = office
         .rbee(&["apply", "--yes", "--json-stream", "--max-download", "10MB"])
         .exits(0);
+    assert!(office.hub().blob_bytes() > 2_000_000);
     assert_eq!(office.hub().fetched_twice(), 0);
     let events = lines(&applied.out);
     let of = |kind: &'static str| events.iter().filter(move |event| event["type"] == kind);
@@ -314,5 +319,44 @@ fn a_damaged_lock_stops_what_reads_it_and_nothing_else() {
     }
     assert_eq!(office.lock(), "<<<<<<< HEAD\n");
     office.rbee(&["status"]).exits(0);
+    office.rbee(&["destroy", "--yes"]).exits(0);
+}
+
+#[test]
+fn pools_take_from_each_other_what_the_hub_gave_once() {
+    let office = Office::new();
+    let _pools = ["one", "two"].map(|name| office.desk.lab.sshd(name));
+    let pools = "  here: { connect: local, devices: [cpu] }\n  one: { connect: ssh://one, devices: [cpu] }\n  \
+                 two: { connect: ssh://two, devices: [cpu] }\n";
+    office.desk.write(&format!(
+        "version: 1\nfleet: test\npools:\n{pools}models:\n  tiny: {{ source: hf:org/tiny }}\n\
+         workers:\n  chat: {{ model: tiny, on: ['*/cpu'] }}\n"
+    ));
+    let applied = office.rbee(&["apply", "--yes"]).exits(0);
+    assert_eq!(office.hub().fetched_twice(), 0, "{}", applied.err);
+    let from = |place: &str| applied.err.matches(place).count();
+    assert_eq!(
+        (
+            from("from the hub"),
+            from("from other pools"),
+            from("note: ")
+        ),
+        (1, 2, 1),
+        "{}",
+        applied.err
+    );
+    office.rbee(&["plan", "--detailed-exitcode"]).exits(0);
+
+    // What is in a folder of this machine crosses to the others once, too.
+    office.rbee(&["destroy", "--yes"]).exits(0);
+    office.desk.fleet(pools, "'*/cpu'");
+    let applied = office.rbee(&["apply", "--yes"]).exits(0);
+    let from = |place: &str| applied.err.matches(place).count();
+    assert_eq!(
+        (from("from here"), from("from other pools")),
+        (2, 1),
+        "{}",
+        applied.err
+    );
     office.rbee(&["destroy", "--yes"]).exits(0);
 }
