@@ -79,26 +79,6 @@ fn three_pools_cost_the_hub_its_bytes_once() {
 }
 
 #[test]
-fn a_pool_that_cannot_give_is_done_without() {
-    let office = Office::new();
-    let _pools = ["one", "two"].map(|name| office.desk.lab.sshd(name));
-    // An address that no machine has: nothing can listen there.
-    let text = THREE
-        .replace("\x20 three: { connect: ssh://three, devices: [cpu] }\n", "")
-        .replace("ssh://one,", "ssh://one, advertise: 192.0.2.1,");
-    office.desk.write(&text);
-    let applied = office.rbee(&["apply", "--yes"]).exits(0);
-    assert!(
-        applied.err.contains("nothing of tiny from one"),
-        "{}",
-        applied.err
-    );
-    assert!(office.hub().fetched_twice() > 0, "both asked the hub");
-    office.rbee(&["plan", "--detailed-exitcode"]).exits(0);
-    office.rbee(&["destroy", "--yes"]).exits(0);
-}
-
-#[test]
 fn two_applies_of_the_same_model_bring_it_once() {
     let office = Office::new();
     office.fleet("hf:org/tiny");
@@ -129,7 +109,9 @@ fn two_applies_of_the_same_model_bring_it_once() {
 
 /// The processes of a pool's hive.
 fn hives(home: &Path) -> Vec<u32> {
-    let bin = home.join("bin").canonicalize().unwrap_or_default();
+    let Ok(bin) = home.join("bin").canonicalize() else {
+        return Vec::new();
+    };
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter(|pid| {
