@@ -110,9 +110,10 @@ pools:
   {pool}: {{ connect: local, devices: [cpu] }}
   # mac: {{ connect: ssh://me@mac.home.arpa, devices: [cpu] }}
 
-# The models: a folder in Hugging Face layout, relative to this file.
+# The models: a repository of the Hugging Face hub, or a folder in its layout, relative to this file.
 # models:
 #   tiny: {{ source: ./models/tiny-llama }}
+#   qwen: {{ source: hf:Qwen/Qwen2.5-0.5B-Instruct }}
 
 # The workers: which model, on which devices.
 # workers:
