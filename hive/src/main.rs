@@ -56,7 +56,7 @@ async fn run(cli: Cli) -> u8 {
         // Listening comes first: whoever sees a worker start may interrupt.
         biased;
         _ = tokio::signal::ctrl_c() => {
-            say("interrupted: a worker that is starting or stopping goes on, see `rbee-hive worker list`");
+            say("interrupted: content that came is kept; a worker that is starting or stopping goes on, see `rbee-hive worker list`");
             INTERRUPTED
         }
         result = work => match result {

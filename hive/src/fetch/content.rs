@@ -116,7 +116,12 @@ pub async fn bring(job: Arc<Job>, file: ModelFile, mut place: Place) -> Result<O
         .filter(|&index| job.suppliers[index].gives(&file))
         .collect();
     let mut was_wrong = false;
+    let mut waits = false;
     loop {
+        if waits != matches!(place, Place::Taken) {
+            waits = !waits;
+            job.pace.waits(waits);
+        }
         let claim = match place {
             Place::Here => {
                 job.pace.found(file.size);

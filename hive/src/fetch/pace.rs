@@ -22,6 +22,8 @@ pub struct Pace {
     /// Bytes that are here now.
     here: AtomicU64,
     whole: AtomicUsize,
+    /// Files that somebody else brings.
+    elsewhere: AtomicUsize,
     hub: AtomicU64,
     pools: AtomicU64,
 }
@@ -36,6 +38,7 @@ impl Pace {
             files,
             here: AtomicU64::new(before),
             whole: AtomicUsize::new(0),
+            elsewhere: AtomicUsize::new(0),
             hub: AtomicU64::new(0),
             pools: AtomicU64::new(0),
         }
@@ -50,6 +53,15 @@ impl Pace {
     /// Bytes that came by somebody else.
     pub fn found(&self, bytes: u64) {
         self.here.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Somebody else brings a file, or no longer does.
+    pub fn waits(&self, begins: bool) {
+        if begins {
+            self.elsewhere.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.elsewhere.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Bytes were wrong and are thrown away.
@@ -85,8 +97,12 @@ impl Pace {
         let whole = self.whole.load(Ordering::Relaxed);
         let percent = (self.total > 0).then(|| (done * 100 / self.total) as u8);
         let resumed = if self.before > 0 { ", resumed" } else { "" };
+        let waits = match self.elsewhere.load(Ordering::Relaxed) {
+            0 => String::new(),
+            count => format!(", {count} by another run"),
+        };
         Progress {
-            message: format!("{whole} of {} files{resumed}", self.files),
+            message: format!("{whole} of {} files{resumed}{waits}", self.files),
             percent,
             bytes: Some(Moved {
                 done,

@@ -170,7 +170,7 @@ impl Segment<'_> {
         }
         let (parts, range) = (Arc::clone(&self.parts), self.kept..self.at);
         self.kept = self.at;
-        self.keeping = Some(spawn_blocking(move || parts.keep(range)));
+        self.keeping = Some(spawn_blocking(move || parts.keep(&range)));
         Ok(())
     }
 

@@ -29,6 +29,8 @@ pub struct Parts {
     /// The present start of the system, where it can be told.
     boot: Option<String>,
     written: Mutex<Ranges>,
+    /// What lasts, whatever happens. Held by the one who adds to it.
+    kept: Mutex<Ranges>,
     /// Bytes from the beginning on without a gap.
     prefix: watch::Sender<u64>,
 }
@@ -58,6 +60,7 @@ impl Parts {
             boot: process::boot_id(),
             prefix: watch::Sender::new(written.prefix()),
             written: Mutex::new(written),
+            kept: Mutex::default(),
             journal: Mutex::new(journal),
             claim,
         })
@@ -93,15 +96,23 @@ impl Parts {
         Ok(())
     }
 
-    /// Makes bytes that were written last, whatever happens from here on.
-    pub fn keep(&self, range: Range<u64>) -> Result<()> {
+    /// Makes bytes that were written last, whatever happens from here on, and with them all that other streams wrote.
+    pub fn keep(&self, range: &Range<u64>) -> Result<()> {
+        let mut kept = lock(&self.kept);
+        if kept.covers(range) {
+            return Ok(());
+        }
+        let written = lock(&self.written).clone();
+        let lines: String = written.iter().map(|range| line(&range, None)).collect();
         let keep = || {
             self.claim.file.sync_data()?;
             let mut journal = lock(&self.journal);
-            journal.write_all(line(&range, None).as_bytes())?;
+            journal.write_all(lines.as_bytes())?;
             journal.sync_data()
         };
-        keep().map_err(|e| io_error("write", &self.claim.path, &e))
+        keep().map_err(|e| io_error("write", &self.claim.path, &e))?;
+        *kept = written;
+        Ok(())
     }
 
     /// Tells how far the content reaches from its beginning on.

@@ -27,6 +27,17 @@ impl Ranges {
         self.0.insert(start, end);
     }
 
+    /// Whether all of a range is in.
+    pub fn covers(&self, range: &Range<u64>) -> bool {
+        let before = self.0.range(..=range.start).next_back();
+        range.is_empty() || before.is_some_and(|(_, &end)| end >= range.end)
+    }
+
+    /// The ranges in order.
+    pub fn iter(&self) -> impl Iterator<Item = Range<u64>> {
+        self.0.iter().map(|(&start, &end)| start..end)
+    }
+
     /// Bytes from 0 on without a gap.
     pub fn prefix(&self) -> u64 {
         self.0.get(&0).copied().unwrap_or(0)
@@ -69,6 +80,11 @@ mod tests {
         assert_eq!((ranges.prefix(), ranges.len()), (12, 32));
         assert_eq!(ranges.gaps(60, 16), [12..16, 16..20, 40..48, 48..60]);
         assert_eq!(ranges.gaps(35, 16), [12..16, 16..20]);
+        assert_eq!(ranges.iter().collect::<Vec<_>>(), [0..12, 20..40]);
+        assert!(ranges.covers(&(20..40)) && ranges.covers(&(3..5)) && ranges.covers(&(15..15)));
+        for open in [11..13, 12..20, 19..21, 39..41] {
+            assert!(!ranges.covers(&open), "{open:?}");
+        }
         ranges.insert(0..60);
         assert_eq!(ranges.gaps(60, 16), []);
         assert_eq!(Ranges::default().gaps(0, 16), []);
