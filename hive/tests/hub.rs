@@ -6,7 +6,7 @@ mod peers;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use local_hub::Hub;
 use pool_core::model::{CatalogEntry, ModelFile};
@@ -65,36 +65,30 @@ impl Scene {
     }
 
     pub fn unregistered(files: usize, bytes: usize) -> Self {
-        let pool = Pool::with(Worker::Missing);
+        let mut pool = Pool::with(Worker::Missing);
         let folder = repository(&pool.scratch().join("repository"), files, bytes);
         let hub = Hub::builder().repo("org/m", &folder).start().unwrap();
+        pool.hub = Some(hub.url().to_owned());
         Self { hub, pool, folder }
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.pool.command(arguments);
-        to_hub(&mut command, &self.hub);
-        command
-    }
-
-    pub fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
+        self.pool.command(arguments)
     }
 
     pub fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-        String::from_utf8(output.stderr).unwrap()
+        self.pool.ok(arguments)
     }
 
     pub fn fails(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
-        String::from_utf8(output.stderr).unwrap()
+        self.pool.fails(arguments)
     }
 
+    /// Downloads the model and returns what was said on the way.
     pub fn download(&self) -> String {
-        self.ok(&["models", "download", "m"])
+        let output = self.pool.run(&["models", "download", "m"]);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
     }
 
     pub fn entry(&self) -> CatalogEntry {
@@ -128,12 +122,4 @@ impl Scene {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect()
     }
-}
-
-/// Lets a program take this hub for the only one, and nobody's token for its own.
-pub fn to_hub(command: &mut Command, hub: &Hub) {
-    command
-        .env("HF_ENDPOINT", hub.url())
-        .env("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
-        .env_remove("HF_TOKEN");
 }

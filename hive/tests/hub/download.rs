@@ -5,7 +5,7 @@ use std::fs;
 use local_hub::{Hub, Place};
 use pool_core::model::CatalogEntry;
 
-use super::{Scene, repository, to_hub};
+use super::{Scene, repository};
 use crate::util::{Pool, Worker, tiny_llama};
 
 #[test]
@@ -14,14 +14,9 @@ fn a_model_of_the_hub_is_brought_once_and_answers() {
         .repo("org/tiny", tiny_llama())
         .start()
         .unwrap();
-    let pool = Pool::new();
-    let run = |arguments: &[&str]| {
-        let mut command = pool.command(arguments);
-        to_hub(&mut command, &hub);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    };
+    let mut pool = Pool::new();
+    pool.hub = Some(hub.url().to_owned());
+    let run = |arguments: &[&str]| pool.ok(arguments);
     let source = "hf:org/tiny";
     let registered = run(&["models", "register", "tiny", "--source", source, "--json"]);
     let entry: CatalogEntry = serde_json::from_str(&registered).unwrap();
@@ -66,7 +61,8 @@ fn a_file_that_two_models_share_comes_once_and_stays_for_the_other() {
         .repo("org/other", other)
         .start()
         .unwrap();
-    let scene = Scene { hub, ..scene };
+    let mut scene = Scene { hub, ..scene };
+    scene.pool.hub = Some(scene.hub.url().to_owned());
     scene.ok(&["models", "register", "m", "--source", "hf:org/m"]);
     scene.ok(&["models", "register", "n", "--source", "hf:org/other"]);
     scene.download();
@@ -143,31 +139,20 @@ fn one_gguf_file_of_a_repository_is_a_model() {
         is_gguf.then(|| path.file_name().unwrap().to_str().unwrap().to_owned())
     });
     let name = name.unwrap();
-    let pool = Pool::new();
-    let run = |arguments: &[&str]| {
-        let mut command = pool.command(arguments);
-        to_hub(&mut command, &hub);
-        let output = command.output().unwrap();
-        let error = String::from_utf8(output.stderr).unwrap();
-        (output.status.success(), error)
-    };
+    let mut pool = Pool::new();
+    pool.hub = Some(hub.url().to_owned());
     let source = format!("hf:org/gguf::{name}");
-    let (done, error) = run(&["models", "register", "tiny", "--source", &source]);
-    assert!(done, "{error}");
+    pool.ok(&["models", "register", "tiny", "--source", &source]);
     let entry = pool.observe().models.remove(0).entry;
     assert_eq!(
         entry.manifest(),
         pool_core::folder::read(&gguf.join(&name)).unwrap()
     );
-    let (done, error) = run(&["models", "download", "tiny"]);
-    assert!(done, "{error}");
+    pool.ok(&["models", "download", "tiny"]);
     pool.spawn_tiny();
     let wrong = source.replace(".gguf", "-x.gguf");
-    let (done, error) = run(&["models", "register", "n", "--source", &wrong]);
-    assert!(
-        !done && error.contains(&name),
-        "the near name is told: {error}"
-    );
+    let error = pool.fails(&["models", "register", "n", "--source", &wrong]);
+    assert!(error.contains(&name), "the near name is told: {error}");
 }
 
 #[test]

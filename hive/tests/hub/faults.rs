@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use local_hub::{Fault, Hub, Place, Times};
 
-use super::{Scene, noise, repository, to_hub};
+use super::{Scene, noise, repository};
 use crate::util::{Pool, Worker, wait_for};
 
 #[test]
@@ -176,10 +176,7 @@ fn a_hub_that_is_not_there_is_named() {
     let scene = Scene::new(1, 1 << 20);
     let (url, pool) = (scene.hub.url().to_owned(), scene.pool);
     drop(scene.hub);
-    let mut command = pool.command(&["models", "register", "n", "--source", "hf:org/m"]);
-    let output = command.env("HF_ENDPOINT", &url).output().unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    let error = pool.fails(&["models", "register", "n", "--source", "hf:org/m"]);
     assert!(error.contains(&url), "{error}");
     assert!(error.contains("HF_ENDPOINT"), "{error}");
 }
@@ -246,7 +243,7 @@ fn names_that_lead_out_of_the_model_are_nothing_that_is_brought() {
 
 #[test]
 fn a_gated_model_says_which_page_and_which_token() {
-    let pool = Pool::with(Worker::Missing);
+    let mut pool = Pool::with(Worker::Missing);
     let folder = repository(&pool.scratch().join("repository"), 1, 1 << 20);
     let hub = Hub::builder()
         .repo("org/gated", &folder)
@@ -256,10 +253,10 @@ fn a_gated_model_says_which_page_and_which_token() {
         .token("hf_other")
         .start()
         .unwrap();
+    pool.hub = Some(hub.url().to_owned());
     let register = |repo: &str, token: Option<&str>| {
         let source = format!("hf:{repo}");
         let mut command = pool.command(&["models", "register", "m", "--source", &source]);
-        to_hub(&mut command, &hub);
         let output = command
             .envs(token.map(|token| ("HF_TOKEN", token)))
             .output()
@@ -291,7 +288,6 @@ fn a_gated_model_says_which_page_and_which_token() {
     let (done, error) = register("org/gated", Some("hf_right"));
     assert!(done, "{error}");
     let mut command = pool.command(&["models", "download", "m"]);
-    to_hub(&mut command, &hub);
     assert!(
         command
             .env("HF_TOKEN", "hf_right")
@@ -332,7 +328,7 @@ fn a_disk_that_fills_up_on_the_way_is_said_and_the_rest_comes_later() {
             ])
             .args([&disk, &scene.pool.hive])
             .env("RBEE_HOME", disk.join("home"));
-        to_hub(&mut command, &scene.hub);
+        scene.pool.to_hub(&mut command);
         command.output().unwrap()
     };
     if !inside("true").status.success() {

@@ -42,6 +42,8 @@ pub struct Pool {
     folder: tempfile::TempDir,
     pub home: PathBuf,
     pub hive: PathBuf,
+    /// The address of the hub that its programs take for the only one.
+    pub hub: Option<String>,
 }
 
 impl Pool {
@@ -54,7 +56,12 @@ impl Pool {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let home = folder.path().join("a home");
         let hive = programs::install(&home.join("bin"), worker);
-        Self { folder, home, hive }
+        Self {
+            folder,
+            home,
+            hive,
+            hub: None,
+        }
     }
 
     /// A folder beside the home.
@@ -65,7 +72,16 @@ impl Pool {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.hive);
         command.args(arguments).env("RBEE_HOME", &self.home);
+        self.to_hub(&mut command);
         command
+    }
+
+    /// Lets a program know the pool's hub, and no token of whoever runs the test.
+    pub fn to_hub(&self, command: &mut Command) {
+        command
+            .envs(self.hub.as_ref().map(|url| ("HF_ENDPOINT", url)))
+            .env("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+            .env_remove("HF_TOKEN");
     }
 
     pub fn run(&self, arguments: &[&str]) -> Output {
