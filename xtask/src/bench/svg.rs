@@ -115,12 +115,13 @@ fn scale(groups: &[Bars], bars: &Bars) -> f64 {
 fn bars(svg: &mut String, bars: &Bars, y: f64, per_unit: f64) {
     let what = &bars.row.what;
     let what = what.split_once(", to ").map_or(&**what, |(what, _)| what);
-    text(svg, "", LEFT - 12.0, y + 20.0, "end", what);
     let values = [("ours", Some(bars.ours)), ("peer", bars.peer)];
     let count: u8 = match bars.row.against {
         Against::Peer => 2,
         Against::Limit => 1,
     };
+    let middle = y + 5.0 + 7.5 * f64::from(count);
+    text(svg, "", LEFT - 12.0, middle, "end", what);
     for (at, (class, value)) in values.into_iter().take(count.into()).enumerate() {
         let top = y + 2.0 + at as f64 * (BAR + 2.0);
         let Some(value) = value else {

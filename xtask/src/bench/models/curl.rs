@@ -35,7 +35,13 @@ pub fn take<'a>(
         config.push_str(&format!("url = \"{url}\"\noutput = \"{name}\"\n"));
     }
     let mut curl = Command::new("curl");
-    curl.args(["--fail", "--silent", "--show-error", "--location"]);
+    curl.args([
+        "--fail",
+        "--silent",
+        "--no-progress-meter",
+        "--show-error",
+        "--location",
+    ]);
     curl.args(["--parallel", "--noproxy", "*", "--config", "-"]);
     curl.arg("--output-dir").arg(folder);
     timed::run(&mut curl, &config)

@@ -69,8 +69,12 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let scratch = tempfile::Builder::new()
         .prefix("models-")
         .tempdir_in(&home)?;
-    let bytes = if options.quick { 128 } else { 1024 } << 20;
-    say(&format!("models: writing {} MiB", bytes >> 20));
+    let (size, bytes) = if options.quick {
+        ("128 MiB", 128 << 20)
+    } else {
+        ("1 GiB", 1 << 30)
+    };
+    say(&format!("models: writing {size}"));
     let served = scratch.path().join("hub");
     let repository = Repository::write(&served.join("org/bench"), FILES, bytes / FILES, 1)?;
     for (place, name) in observe::MODELS.into_iter().enumerate() {
@@ -84,7 +88,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         hive: &programs.hive,
         hf: hf.ok(),
         repository,
-        heading: format!("{} MiB in {FILES} files", bytes >> 20),
+        heading: format!("{size} in {FILES} files"),
         rounds: if options.quick { 1 } else { 5 },
     };
     let mut rows = Vec::new();
