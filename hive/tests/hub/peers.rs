@@ -189,7 +189,7 @@ fn wrong_content_of_a_pool_is_not_taken_and_the_hub_is_asked() {
     let mut connection = target.connect();
     // Without a hub it is left to the operator.
     let fetched = fetch(&mut connection, &entry, vec![serving.clone()], None).unwrap();
-    assert_eq!(fetched.missing, [weights.file.clone()]);
+    assert_eq!(fetched.missing, std::slice::from_ref(&weights.file));
     let fetched = fetch(&mut connection, &entry, vec![serving], Some(hub_of(&scene))).unwrap();
     assert_eq!(fetched.from_hub, weights.file.size);
     assert!(
