@@ -3,16 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use pool_core::model::{CatalogEntry, CatalogFile, Manifest, ModelFile, Origin};
+use pool_core::model::{CatalogEntry, Manifest, ModelFile, Origin};
 use pool_core::name::{FleetName, ModelId, PoolName};
-use pool_core::rpc::{ErrorCode, Event, Outcome, Request};
+use pool_core::rpc::{ErrorCode, Event, Moved, Outcome, Request};
 use pool_core::source::Source;
+use pool_core::supply::HubAccess;
 use pool_core::units;
 use reconciler::plan::{Action, ActionKind};
 use serde::Serialize;
 
 use crate::apply::lock;
 use crate::failure::Failure;
+use crate::fetch::Fetch;
 use crate::fleet_file::FleetFile;
 use crate::pools::Link;
 use crate::progress::Step;
@@ -38,19 +40,21 @@ pub struct Actor<'a> {
     pub links: &'a BTreeMap<PoolName, Link>,
     pub bundles: &'a Bundles,
     pub fleet: &'a FleetName,
+    /// As whom the pools ask the hub.
+    pub access: &'a HubAccess,
     /// The content that each pool said it lacks when a model was registered.
     pub missing: Mutex<HashMap<(PoolName, ModelId), Vec<ModelFile>>>,
 }
 
-impl Actor<'_> {
-    /// The bytes that an action moves, for its progress.
-    pub fn bytes(&self, action: &Action) -> Option<u64> {
-        match &action.kind {
-            ActionKind::Copy { files, .. } => Some(files.iter().map(|file| file.size).sum()),
-            _ => None,
-        }
+/// The bytes that an action moves, for its progress.
+pub fn bytes(action: &Action) -> Option<u64> {
+    match &action.kind {
+        ActionKind::Fetch { files, .. } => Some(files.iter().map(|file| file.file.size).sum()),
+        _ => None,
     }
+}
 
+impl Actor<'_> {
     /// Does one; on success says what is worth knowing of the result.
     pub async fn act(&self, action: &Action, step: &Step<'_>) -> Result<String, Fault> {
         let link = self
@@ -62,9 +66,10 @@ impl Actor<'_> {
             ActionKind::Register {
                 model,
                 source,
+                commit,
                 manifest,
             } => {
-                let entry = entry(model, self.fleet, source, manifest);
+                let entry = entry(model, self.fleet, source, commit.as_ref(), manifest);
                 let request = Request::Register {
                     entry: Box::new(entry),
                 };
@@ -75,7 +80,22 @@ impl Actor<'_> {
                 lock(&self.missing).insert((action.pool.clone(), model.clone()), missing);
                 Ok(String::new())
             }
-            ActionKind::Copy { model, .. } => self.copy(&action.pool, link, model, step).await,
+            ActionKind::Fetch {
+                model,
+                source,
+                commit,
+                files,
+            } => {
+                let fetch = Fetch {
+                    actor: self,
+                    pool: &action.pool,
+                    model,
+                    source,
+                    commit: commit.as_deref(),
+                    files,
+                };
+                fetch.run(&*hive(link)?, step).await
+            }
             ActionKind::Spawn { spec, .. } => {
                 let request = Request::Spawn { spec: spec.clone() };
                 match hive(link)?.call(request, |event| tell(step, event)).await? {
@@ -135,51 +155,6 @@ impl Actor<'_> {
             ))),
         }
     }
-
-    async fn copy(
-        &self,
-        pool: &PoolName,
-        link: &Link,
-        model: &ModelId,
-        step: &Step<'_>,
-    ) -> Result<String, Fault> {
-        let hive = hive(link)?;
-        let missing = lock(&self.missing)
-            .remove(&(pool.clone(), model.clone()))
-            .unwrap_or_default();
-        let source = self
-            .file
-            .fleet
-            .models
-            .get(model)
-            .map(|model| &model.source.value);
-        let Some(Source::Folder(folder)) = source else {
-            return Err(Fault::of("only models from folders can be copied"));
-        };
-        let folder = self.file.folder(folder);
-        let mut before = 0;
-        for file in &missing {
-            let path = folder.join(file.path.as_str());
-            let content = tokio::fs::File::open(&path).await.map_err(|error| Fault {
-                what: format!("cannot read {}: {error}", path.display()),
-                help: Some("was the model's folder changed meanwhile? plan again".into()),
-                unreachable: false,
-            })?;
-            hive.upload(file.sha256, file.size, content, |sent| {
-                step.bytes(before + sent);
-            })
-            .await?;
-            before += file.size;
-        }
-        hive.call(
-            Request::Publish {
-                model: model.clone(),
-            },
-            |event| tell(step, event),
-        )
-        .await?;
-        Ok(units::bytes(before))
-    }
 }
 
 /// What another run took away meanwhile is as gone as it should be.
@@ -198,43 +173,38 @@ fn hive(link: &Link) -> Result<Arc<HiveClient>, Fault> {
 }
 
 /// The catalog entry of a model; the pool fills in where its files lie.
-fn entry(id: &ModelId, fleet: &FleetName, source: &Source, manifest: &Manifest) -> CatalogEntry {
+fn entry(
+    id: &ModelId,
+    fleet: &FleetName,
+    source: &Source,
+    commit: Option<&String>,
+    manifest: &Manifest,
+) -> CatalogEntry {
     let (repo, revision, file) = match source {
         Source::Folder(folder) => (folder.clone(), None, None),
         Source::Hub {
             repo,
             revision,
             file,
-        } => (repo.clone(), revision.clone(), file.clone()),
+        } => (
+            repo.clone(),
+            commit.or(revision.as_ref()).cloned(),
+            file.clone(),
+        ),
     };
-    CatalogEntry {
-        id: id.clone(),
-        name: repo.clone(),
-        fleet: Some(fleet.clone()),
-        source: Origin {
-            repo,
-            revision,
-            files: file.into_iter().collect(),
-        },
-        path: String::new(),
-        digest: manifest.digest(),
-        size_bytes: manifest.size(),
-        files: manifest
-            .files
-            .iter()
-            .map(|file| CatalogFile {
-                file: file.clone(),
-                verified_at: None,
-            })
-            .collect(),
-        downloaded: false,
-        backends: pool_core::device::Backend::ALL.to_vec(),
-        facts: manifest.facts.clone(),
-    }
+    let origin = Origin {
+        repo,
+        revision,
+        files: file.into_iter().collect(),
+    };
+    CatalogEntry::new(id.clone(), Some(fleet.clone()), origin, manifest.clone())
 }
 
-fn tell(step: &Step, event: Event) {
+pub(crate) fn tell(step: &Step, event: Event) {
     if let Event::Progress(progress) = event {
+        if let Some(Moved { done, total }) = progress.bytes {
+            step.bytes(done, total);
+        }
         match progress.percent {
             Some(percent) => step.say(&format!("{} {percent} %", progress.message)),
             None => step.say(&progress.message),
@@ -243,7 +213,7 @@ fn tell(step: &Step, event: Event) {
 }
 
 impl Fault {
-    fn of(what: impl Into<String>) -> Self {
+    pub(crate) fn of(what: impl Into<String>) -> Self {
         Self {
             what: what.into(),
             help: None,
@@ -251,7 +221,7 @@ impl Fault {
         }
     }
 
-    fn odd(outcome: &Outcome) -> Self {
+    pub(crate) fn odd(outcome: &Outcome) -> Self {
         Self::of(format!("its hive answered something else: {outcome:?}"))
     }
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use pool_core::name::PoolName;
+use pool_core::supply::HubAccess;
 use reconciler::plan::{Action, ActionId, Plan};
 use serde::Serialize;
 
-use crate::actions::{Actor, Fault};
+use crate::actions::{Actor, Fault, bytes};
 use crate::fleet_file::FleetFile;
 use crate::interrupt::Interrupt;
 use crate::pools::Link;
@@ -42,6 +43,7 @@ pub struct Apply<'a> {
     pub file: &'a FleetFile,
     pub links: &'a BTreeMap<PoolName, Link>,
     pub bundles: &'a Bundles,
+    pub access: &'a HubAccess,
     /// Actions under way at the same time.
     pub parallelism: usize,
     pub progress: &'a Progress,
@@ -56,6 +58,7 @@ impl Apply<'_> {
             links: self.links,
             bundles: self.bundles,
             fleet: &self.plan.fleet,
+            access: self.access,
             missing: Mutex::default(),
         };
         let mut statuses: Vec<Option<Status>> = vec![None; self.plan.actions.len()];
@@ -102,9 +105,7 @@ impl Apply<'_> {
     }
 
     async fn act(&self, actor: &Actor<'_>, action: &Action) -> (ActionId, Status) {
-        let step = self
-            .progress
-            .step(&action.pool, action.kind.to_string(), actor.bytes(action));
+        let step = self.progress.step(action, bytes(action));
         let status = match actor.act(action, &step).await {
             Ok(detail) => {
                 let ms = millis(step.elapsed());
@@ -112,7 +113,7 @@ impl Apply<'_> {
                 Status::Done { ms }
             }
             Err(fault) => {
-                step.failed(&fault.what);
+                step.failed(&fault);
                 Status::Failed(fault)
             }
         };
@@ -128,6 +129,10 @@ enum Readiness {
 
 fn readiness(action: &Action, statuses: &[Option<Status>]) -> Readiness {
     let mut readiness = Readiness::Now;
+    let is_open = |id: &ActionId| statuses[id.0 as usize].is_none();
+    if action.after.iter().any(is_open) {
+        readiness = Readiness::Later;
+    }
     for &need in &action.needs {
         match &statuses[need.0 as usize] {
             Some(Status::Done { .. }) => {}
@@ -147,4 +152,52 @@ fn millis(time: Duration) -> u64 {
 /// Locks a mutex whose data is whole at every moment, so that a panic elsewhere does not matter.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use reconciler::plan::ActionKind;
+    use reconciler::reason::Reason;
+
+    use super::*;
+
+    fn action(needs: &[u32], after: &[u32]) -> Action {
+        let ids = |ids: &[u32]| ids.iter().copied().map(ActionId).collect();
+        Action {
+            id: ActionId(9),
+            pool: "here".parse().unwrap(),
+            kind: ActionKind::Unregister {
+                model: "tiny".parse().unwrap(),
+                bytes: 1,
+            },
+            reason: Reason::NotDeclared,
+            needs: ids(needs),
+            after: ids(after),
+        }
+    }
+
+    #[test]
+    fn what_is_needed_must_be_done_and_what_is_waited_for_only_over() {
+        let failed = Status::Failed(Fault {
+            what: "no".into(),
+            help: None,
+            unreachable: false,
+        });
+        let statuses = [Some(Status::Done { ms: 1 }), Some(failed), None];
+        let now = |needs: &[u32], after: &[u32]| {
+            matches!(readiness(&action(needs, after), &statuses), Readiness::Now)
+        };
+        let never = |needs: &[u32], after: &[u32]| {
+            let answer = readiness(&action(needs, after), &statuses);
+            matches!(answer, Readiness::Never(ActionId(1)))
+        };
+        assert!(now(&[0], &[]) && now(&[0], &[1]) && now(&[], &[0, 1]));
+        assert!(never(&[0, 1], &[]) && never(&[1], &[2]));
+        for (needs, after) in [(&[2][..], &[][..]), (&[0], &[2]), (&[], &[1, 2])] {
+            assert!(
+                !now(needs, after) && !never(needs, after),
+                "{needs:?} {after:?}"
+            );
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::progress::Output;
 use crate::transport::Options;
 
 /// Keeps a fleet of LLM workers the way fleet.yaml says.
@@ -48,6 +49,14 @@ pub struct Global {
 }
 
 impl Global {
+    pub fn output(&self) -> Output {
+        if self.json {
+            Output::Json
+        } else {
+            Output::Text
+        }
+    }
+
     /// How pools are reached.
     pub fn transport(&self) -> Options {
         Options {
@@ -66,6 +75,8 @@ pub enum Command {
     Validate,
     /// Print the JSON Schema of fleet.yaml
     Schema,
+    /// Look up the models of the hub and write what they are to fleet.lock
+    Lock(Lock),
     /// Show what apply would do
     Plan(Plan),
     /// Bring the pools to what fleet.yaml says
@@ -94,7 +105,16 @@ pub struct Init {
 }
 
 #[derive(Debug, Args)]
+pub struct Lock {
+    /// Take what this model is now; may be given more than once
+    #[arg(long, value_name = "MODEL")]
+    pub update: Vec<String>,
+}
+
+#[derive(Debug, Args)]
 pub struct Plan {
+    #[command(flatten)]
+    pub run: Run,
     /// Exit with 2 when there are changes
     #[arg(long)]
     pub detailed_exitcode: bool,
@@ -105,6 +125,8 @@ pub struct Plan {
 
 #[derive(Debug, Args)]
 pub struct Apply {
+    #[command(flatten)]
+    pub run: Run,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
@@ -117,6 +139,27 @@ pub struct Apply {
     /// Go on though the fleet file names no worker
     #[arg(long)]
     pub allow_empty: bool,
+}
+
+/// What plan and apply have alike.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Refuse a plan that downloads more from the hub, such as 10GB or 500MiB
+    #[arg(long, value_name = "SIZE", value_parser = pool_core::units::parse_bytes)]
+    pub max_download: Option<u64>,
+    /// Print one JSON object a line to stdout, as things happen
+    #[arg(long, conflicts_with = "json")]
+    pub json_stream: bool,
+}
+
+impl Run {
+    pub fn output(&self, global: &Global) -> Output {
+        if self.json_stream {
+            Output::JsonStream
+        } else {
+            global.output()
+        }
+    }
 }
 
 #[derive(Debug, Args)]

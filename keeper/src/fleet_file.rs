@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use pool_core::model::Manifest;
 use pool_core::name::ModelId;
 use pool_core::source::Source;
+use reconciler::desired::Content;
 use reconciler::fleet::Fleet;
+use reconciler::lock::Lock;
 use reconciler::problem::Problem;
 
 use crate::failure::Failure;
@@ -23,7 +24,7 @@ pub struct FleetFile {
 }
 
 /// The content of each model, or why it is not known.
-pub type Contents = BTreeMap<ModelId, Result<Manifest, String>>;
+pub type Contents = BTreeMap<ModelId, Result<Content, String>>;
 
 impl FleetFile {
     /// Reads the named file, or the nearest fleet.yaml from the working folder upwards.
@@ -59,14 +60,18 @@ impl FleetFile {
         self.path.parent().unwrap_or(Path::new("")).join(source)
     }
 
-    /// Reads and hashes the model folders. A folder that is no model is a mistake of the file.
-    pub fn contents(&self) -> Result<Contents, Failure> {
+    /// Reads and hashes the model folders, and takes models of the hub from the lock. A folder that is no model is a
+    /// mistake of the file.
+    pub fn contents(&self, lock: &Lock) -> Result<Contents, Failure> {
         let mut problems = Vec::new();
         let mut contents = Contents::new();
         for (id, model) in &self.fleet.models {
             let content = match &model.source.value {
                 Source::Folder(folder) => match pool_core::folder::read(&self.folder(folder)) {
-                    Ok(manifest) => Ok(manifest),
+                    Ok(manifest) => Ok(Content {
+                        commit: None,
+                        manifest,
+                    }),
                     Err(why) => {
                         let hint =
                             "a model's folder holds config.json, tokenizer.json and *.safetensors";
@@ -75,9 +80,10 @@ impl FleetFile {
                         continue;
                     }
                 },
-                Source::Hub { .. } => Err(
-                    "this version of rbee brings models from folders only, not from the hub".into(),
-                ),
+                source @ Source::Hub { .. } => match lock.get(id, source) {
+                    Some(locked) => Ok(locked.content()),
+                    None => Err("it is not locked: `rbee lock` looks it up".into()),
+                },
             };
             contents.insert(id.clone(), content);
         }
@@ -86,6 +92,13 @@ impl FleetFile {
         } else {
             Err(self.wrong(problems))
         }
+    }
+
+    /// The models of the hub with their sources.
+    pub fn hub_models(&self) -> impl Iterator<Item = (&ModelId, &Source)> {
+        let models = self.fleet.models.iter();
+        let sources = models.map(|(id, model)| (id, &model.source.value));
+        sources.filter(|(_, source)| matches!(source, Source::Hub { .. }))
     }
 
     /// The failure that says these mistakes of this file.

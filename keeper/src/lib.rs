@@ -5,9 +5,10 @@
 //! | module | does |
 //! |---|---|
 //! | [`cli`], [`commands`] | the command line and one module a command |
-//! | [`fleet_file`] | finds and reads fleet.yaml |
+//! | [`fleet_file`], [`lock_file`] | find, read and write fleet.yaml and fleet.lock |
+//! | [`hub`] | looks models up on the hub |
 //! | [`pools`] | opens and observes all pools at once |
-//! | [`apply`], [`actions`] | carries out a plan, action by action |
+//! | [`apply`], [`actions`], [`fetch`] | carry out a plan, action by action |
 //! | [`stream`] | asks a worker and reads its answer |
 //! | [`report`], [`progress`], [`terminal`] | what people and programs see |
 //! | [`failure`], [`exit`], [`interrupt`] | how a run ends |
@@ -22,8 +23,11 @@ pub mod cli;
 pub mod commands;
 pub mod exit;
 pub mod failure;
+pub mod fetch;
 pub mod fleet_file;
+pub mod hub;
 pub mod interrupt;
+pub mod lock_file;
 pub mod pools;
 pub mod progress;
 pub mod report;

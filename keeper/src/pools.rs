@@ -1,6 +1,7 @@
 //! The pools of a fleet: opened all at once, and what each says of itself.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
@@ -9,6 +10,7 @@ use pool_core::rpc::{Outcome, Request};
 use reconciler::desired::Builds;
 use reconciler::fleet::{self, Fleet};
 use reconciler::observed::{Bare, Observed, PoolState, Unknown};
+use tokio::sync::OnceCell;
 
 use crate::transport::{
     Bundles, CallError, ConnectError, Connection, Endpoint, HiveClient, HiveState, HostKeys,
@@ -24,6 +26,8 @@ pub struct Link {
     pub connection: Connection,
     /// Its hive, when it has one that runs; an installation puts another in its place.
     hive: Mutex<Option<Arc<HiveClient>>>,
+    /// `address` of its observation, once the pool has said it.
+    address: OnceCell<Option<IpAddr>>,
 }
 
 impl Link {
@@ -32,6 +36,15 @@ impl Link {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// The pool's own address that it was reached by; none for this machine, or where it does not say.
+    pub async fn address(&self) -> Option<IpAddr> {
+        let ask = async || match self.hive()?.call(Request::Observe, |_| ()).await {
+            Ok(Outcome::Observed(seen)) => seen.address,
+            _ => None,
+        };
+        *self.address.get_or_init(ask).await
     }
 
     pub fn set_hive(&self, hive: Option<HiveClient>) {
@@ -117,8 +130,15 @@ async fn look(
         }
     };
     tracing::info!(pool = %name, ms = begun.elapsed().as_millis(), "asked");
-    let hive = Mutex::new(hive.map(Arc::new));
-    (Some(Link { connection, hive }), state)
+    let link = Link {
+        connection,
+        hive: Mutex::new(hive.map(Arc::new)),
+        address: match &state {
+            PoolState::Known(seen) => OnceCell::new_with(Some(seen.address)),
+            _ => OnceCell::new(),
+        },
+    };
+    (Some(link), state)
 }
 
 fn unreachable(error: ConnectError) -> PoolState {

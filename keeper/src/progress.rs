@@ -1,95 +1,245 @@
-//! What is going on, for people: bars on a terminal, plain lines elsewhere.
+//! What is going on: bars on a terminal, plain lines elsewhere, or a stream of JSON for programs.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use pool_core::name::PoolName;
+use reconciler::plan::{Action, ActionId, Plan};
 
+use crate::actions::Fault;
+use crate::apply::{Status, lock};
+use crate::report::outcome::Report;
 use crate::terminal::{Paint, Terminal, paint};
 
-/// The progress of one apply.
+mod event;
+mod meter;
+
+use event::{Event, Name, NotDone};
+use meter::Meter;
+
+/// What a command prints to stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    Text,
+    /// One document, at the end.
+    Json,
+    /// One event a line, as they come.
+    JsonStream,
+}
+
+/// The progress of one run.
 #[derive(Debug)]
 pub struct Progress {
     terminal: Terminal,
-    bars: Option<MultiProgress>,
+    sink: Sink,
     pool_width: usize,
+}
+
+#[derive(Debug)]
+enum Sink {
+    Bars(MultiProgress),
+    Lines,
+    Stream,
 }
 
 /// One action under way.
 #[derive(Debug)]
 pub struct Step<'a> {
     progress: &'a Progress,
-    pool: PoolName,
+    id: ActionId,
+    pool: &'a str,
     what: String,
     bar: Option<ProgressBar>,
     begun: Instant,
+    meter: Mutex<Meter>,
 }
 
 impl Progress {
-    pub fn new<'a>(terminal: Terminal, pools: impl Iterator<Item = &'a PoolName>) -> Self {
+    pub fn new(terminal: Terminal, output: Output, plan: &Plan) -> Self {
+        let pools = plan.actions.iter().map(|action| action.pool.as_str().len());
+        let mut terminal = terminal;
+        terminal.quiet |= output == Output::Json;
         let draws = terminal.draws && !terminal.quiet;
         Self {
-            bars: draws.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr())),
+            sink: match output {
+                Output::JsonStream => Sink::Stream,
+                Output::Text if draws => {
+                    Sink::Bars(MultiProgress::with_draw_target(ProgressDrawTarget::stderr()))
+                }
+                Output::Text | Output::Json => Sink::Lines,
+            },
             terminal,
-            pool_width: pools.map(|pool| pool.as_str().len()).max().unwrap_or(0),
+            pool_width: pools.max().unwrap_or(0),
         }
     }
 
-    /// Begins an action; `bytes` when it moves that many.
-    pub fn step(&self, pool: &PoolName, what: String, bytes: Option<u64>) -> Step<'_> {
-        let width = self.pool_width;
-        let bar = self.bars.as_ref().map(|bars| {
-            let bar = bars.add(match bytes {
-                Some(bytes) => ProgressBar::new(bytes),
-                None => ProgressBar::new_spinner(),
+    /// Says what will be done, to programs alone: people have read the plan.
+    pub fn planned(&self, plan: &Plan) {
+        self.send(&Event::VERSION);
+        for action in &plan.actions {
+            self.send(&Event::PlannedAction {
+                name: Name::of(action),
+                reason: action.reason.to_string(),
+                needs: &action.needs,
+                after: &action.after,
             });
-            let template = match bytes {
-                Some(_) => "  {prefix} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-                None => "  {prefix} {spinner} {msg}",
-            };
-            // A template of this file: it parses.
-            bar.set_style(
-                ProgressStyle::with_template(template)
-                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
-            );
-            bar.set_prefix(format!("{pool:width$}  {what}"));
-            bar.enable_steady_tick(Duration::from_millis(120));
-            bar
-        });
-        if bar.is_none() {
-            self.terminal
-                .note(&format!("  {pool:width$}  {what} ...\n"));
         }
+    }
+
+    /// Says to programs what a plan comes to, and where it was carried out what became of it.
+    pub fn summary(&self, plan: &Plan, carried_out: Option<&Report>, exit: u8) {
+        let mut not_done = Vec::new();
+        for (action, status) in plan
+            .actions
+            .iter()
+            .zip(carried_out.map_or(&[][..], |r| r.statuses))
+        {
+            if matches!(
+                status,
+                Status::Skipped { .. } | Status::NotStarted | Status::Cut
+            ) {
+                let name = Name::of(action);
+                not_done.push(NotDone { name, status });
+            }
+        }
+        self.send(&Event::Summary {
+            exit,
+            planned: plan.totals(),
+            done: carried_out.map(|report| &report.done),
+            not_done,
+            blocked: &plan.blocked,
+            unknown: &plan.unknown,
+            warnings: &plan.warnings,
+            bills: &plan.bills,
+        });
+    }
+
+    /// Begins an action; `bytes` when it moves that many.
+    pub fn step<'a>(&'a self, action: &'a Action, bytes: Option<u64>) -> Step<'a> {
+        let (pool, what) = (action.pool.as_str(), action.kind.to_string());
+        let bar = match &self.sink {
+            Sink::Bars(bars) => Some(self.bar(bars, pool, &what, bytes)),
+            Sink::Lines => {
+                let width = self.pool_width;
+                self.line(&format!("  {pool:width$}  {what} ..."));
+                None
+            }
+            Sink::Stream => {
+                let name = Name::of(action);
+                self.send(&Event::ApplyStart { name, total: bytes });
+                None
+            }
+        };
+        let begun = Instant::now();
+        let meter = match self.sink {
+            Sink::Stream => Meter::new(Duration::from_millis(250), None),
+            Sink::Bars(_) | Sink::Lines => Meter::new(Duration::from_secs(10), Some(begun)),
+        };
         Step {
             progress: self,
-            pool: pool.clone(),
+            id: action.id,
+            pool,
             what,
             bar,
-            begun: Instant::now(),
+            begun,
+            meter: Mutex::new(meter),
         }
+    }
+
+    fn bar(&self, bars: &MultiProgress, pool: &str, what: &str, bytes: Option<u64>) -> ProgressBar {
+        let bar = bars.add(match bytes {
+            Some(bytes) => ProgressBar::new(bytes),
+            None => ProgressBar::new_spinner(),
+        });
+        let template = match bytes {
+            Some(_) => "  {prefix} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+            None => "  {prefix} {spinner} {msg}",
+        };
+        // A template of this file: it parses.
+        let style = ProgressStyle::with_template(template);
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let width = self.pool_width;
+        bar.set_prefix(format!("{pool:width$}  {what}"));
+        bar.enable_steady_tick(Duration::from_millis(120));
+        bar
     }
 
     /// A line that stays, above the bars.
     pub fn line(&self, text: &str) {
-        match &self.bars {
-            Some(bars) => bars.suspend(|| self.terminal.note(&format!("{text}\n"))),
-            None => self.terminal.note(&format!("{text}\n")),
+        match &self.sink {
+            Sink::Bars(bars) => bars.suspend(|| self.terminal.note(&format!("{text}\n"))),
+            Sink::Lines => self.terminal.note(&format!("{text}\n")),
+            Sink::Stream => self.send(&Event::Note { message: text }),
+        }
+    }
+
+    fn send(&self, event: &Event) {
+        if let (Sink::Stream, Ok(line)) = (&self.sink, serde_json::to_string(event)) {
+            self.terminal.data(&format!("{line}\n"));
         }
     }
 }
 
 impl Step<'_> {
-    /// So many bytes are moved.
-    pub fn bytes(&self, moved: u64) {
+    /// So many of so many bytes are there.
+    pub fn bytes(&self, done: u64, total: u64) {
         if let Some(bar) = &self.bar {
-            bar.set_position(moved);
+            bar.set_length(total);
+            bar.set_position(done);
+            return;
         }
+        let mut meter = lock(&self.meter);
+        let now = Instant::now();
+        meter.bytes(now, done, total);
+        self.tell(&mut meter, now);
     }
 
     /// What it does now.
     pub fn say(&self, message: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(message.to_owned());
+            return;
+        }
+        let mut meter = lock(&self.meter);
+        message.clone_into(&mut meter.message);
+        self.tell(&mut meter, Instant::now());
+    }
+
+    /// What was got around.
+    pub fn note(&self, text: &str) {
+        let pool = self.pool;
+        self.progress.line(&format!("note: {pool}: {text}"));
+    }
+
+    fn tell(&self, meter: &mut Meter, now: Instant) {
+        if !meter.is_due(now) {
+            return;
+        }
+        let (rate, eta_s) = (meter.rate(now), meter.eta_s(now));
+        match (&self.progress.sink, meter.moved) {
+            (Sink::Stream, moved) => self.progress.send(&Event::ApplyProgress {
+                name: self.name(),
+                done: moved.map(|moved| moved.done),
+                total: moved.map(|moved| moved.total),
+                rate,
+                eta_s,
+                message: &meter.message,
+            }),
+            (Sink::Lines, Some(_)) => {
+                let width = self.progress.pool_width;
+                let (pool, what) = (&self.pool, &self.what);
+                self.progress
+                    .line(&format!("  {pool:width$}  {what} {}", meter.text(now)));
+            }
+            (Sink::Lines, None) | (Sink::Bars(_), _) => {}
+        }
+    }
+
+    fn name(&self) -> Name<'_> {
+        Name {
+            id: self.id,
+            pool: self.pool,
+            action: self.what.clone(),
         }
     }
 
@@ -98,6 +248,10 @@ impl Step<'_> {
     }
 
     pub fn done(self, detail: &str) {
+        let ms = u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let name = self.name();
+        self.progress
+            .send(&Event::ApplyComplete { name, detail, ms });
         let time = format!("({:.1} s)", self.begun.elapsed().as_secs_f64());
         let colour = self.progress.terminal.colour_err;
         let detail = if detail.is_empty() {
@@ -113,9 +267,13 @@ impl Step<'_> {
         self.end(&text);
     }
 
-    pub fn failed(self, why: &str) {
+    pub fn failed(self, fault: &Fault) {
+        self.progress.send(&Event::ApplyErrored {
+            name: self.name(),
+            fault,
+        });
         let colour = self.progress.terminal.colour_err;
-        let text = format!("{}: {why}", paint(colour, Paint::Bad, "failed"));
+        let text = format!("{}: {}", paint(colour, Paint::Bad, "failed"), fault.what);
         self.end(&text);
     }
 
@@ -123,9 +281,11 @@ impl Step<'_> {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        let width = self.progress.pool_width;
-        let (pool, what) = (&self.pool, &self.what);
-        self.progress
-            .line(&format!("  {pool:width$}  {what} {text}"));
+        if !matches!(self.progress.sink, Sink::Stream) {
+            let width = self.progress.pool_width;
+            let (pool, what) = (&self.pool, &self.what);
+            self.progress
+                .line(&format!("  {pool:width$}  {what} {text}"));
+        }
     }
 }

@@ -3,6 +3,8 @@
 mod apply;
 mod commands;
 mod faults;
+mod lock;
+mod models;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -17,8 +17,8 @@
 //! | [`weights`] | how a worker keeps the weights of its model |
 //! | [`units`] | bytes and counts for people |
 //!
-//! Nothing here reads a clock, a file or a socket: the crate holds values, their checks and their
-//! text forms, so both sides of every contract are written once.
+//! Nothing here reads a clock or a socket, and no file but the folders of models and the token of the hub: the crate holds
+//! values, their checks and their text forms, so both sides of every contract are written once.
 
 use std::ops::RangeInclusive;
 

@@ -1,5 +1,7 @@
 //! Where the content of a model's files comes from: the hub, or another pool.
 
+mod access;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 

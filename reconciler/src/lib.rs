@@ -11,6 +11,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`fleet`], [`problem`] | fleet.yaml, and what is wrong with one |
+//! | [`lock`] | fleet.lock: what each model of the hub was when it was looked up |
 //! | [`resolve`], [`desired`] | what should be, fully explicit |
 //! | [`observed`] | what is, or why that is not known |
 //! | [`diff`], [`reason`] | what differs, and why |
@@ -25,6 +26,7 @@ pub mod desired;
 pub mod diff;
 pub mod fleet;
 pub mod glob;
+pub mod lock;
 pub mod observed;
 pub mod plan;
 pub mod planner;

@@ -97,7 +97,7 @@ async fn register(
             "such as hf:Qwen/Qwen2.5-0.5B-Instruct",
         )
     })?;
-    let resolved = hub::resolve(&parsed, &HubAccess::default()).await?;
+    let resolved = hub::resolve(&parsed, &HubAccess::from_env()).await?;
     let Source::Hub { repo, file, .. } = parsed else {
         return models::import(&hive.home, &id, Path::new(source), name);
     };
@@ -126,7 +126,7 @@ async fn download(hive: &Hive, id: &ModelId) -> Result<CatalogEntry> {
     let hub = HubRepo {
         repo: entry.source.repo.clone(),
         commit,
-        access: HubAccess::default(),
+        access: HubAccess::from_env(),
     };
     let lines = Lines::new(id);
     let tell = |progress| lines.tell(&progress);

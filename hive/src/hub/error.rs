@@ -32,6 +32,12 @@ impl Trouble {
             HFError::Request { source, .. } if source.is_redirect() || source.is_builder() => {
                 Self::Lasting
             }
+            // A status is one that no rule above is for.
+            HFError::Request { source, .. }
+                if source.status().is_some_and(|it| it.is_client_error()) =>
+            {
+                Self::Lasting
+            }
             HFError::Request { .. } | HFError::Xet { .. } | HFError::Io(_) => Self::Passing(None),
             _ => Self::Lasting,
         }
@@ -80,7 +86,7 @@ pub(super) fn explain(repo: &Repo, error: &HFError) -> HiveError {
     }
 }
 
-fn refused(repo: &Repo, status: u16, code: Option<&str>) -> HiveError {
+pub(super) fn refused(repo: &Repo, status: u16, code: Option<&str>) -> HiveError {
     let name = &repo.name;
     let (what, help) = match (code, repo.token.is_some()) {
         (Some("GatedRepo"), false) => (

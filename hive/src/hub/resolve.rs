@@ -12,9 +12,10 @@ use pool_core::path::FilePath;
 use pool_core::rpc::{ErrorCode, HiveError, Resolved};
 use pool_core::source::Source;
 use pool_core::supply::HubAccess;
-use reqwest::Url;
 use reqwest::header::{ETAG, HeaderMap, LOCATION};
+use reqwest::{StatusCode, Url};
 
+use super::error::refused;
 use super::{Asked, Patience, Repo, Trouble, head, unusable};
 use crate::error::{Result, fail};
 
@@ -32,6 +33,9 @@ const MOST_REDIRECTS: usize = 5;
 
 /// Where a redirect to the place of a large file says its digest.
 const LINKED_ETAG: &str = "x-linked-etag";
+
+/// Where a refusal says of which kind it is.
+const ERROR_CODE: &str = "x-error-code";
 
 /// Looks a source of the hub up.
 pub async fn resolve(source: &Source, access: &HubAccess) -> Result<Resolved> {
@@ -65,8 +69,9 @@ pub async fn resolve(source: &Source, access: &HubAccess) -> Result<Resolved> {
     let needed = needed.map_err(not_a_model)?;
     let wanted = listed.iter().filter(|entry| needed.contains(&entry.path));
     let looking: Vec<_> = wanted.map(|entry| look(&repo, entry).boxed()).collect();
+    // In order, so that of a model that is refused the configuration is told: that refusal says why.
     let looked: Vec<Looked> = futures::stream::iter(looking)
-        .buffer_unordered(AT_ONCE)
+        .buffered(AT_ONCE)
         .try_collect()
         .await?;
     let facts = match gguf_file(&needed) {
@@ -231,7 +236,7 @@ async fn read(repo: &Repo, entry: &Entry) -> Result<BytesMut> {
 async fn linked_digest(repo: &Repo, path: &FilePath) -> Result<Sha256> {
     let mut url = address(repo, path)?;
     for _ in 0..=MOST_REDIRECTS {
-        let headers = ask(repo, || headers(repo, &url)).await?;
+        let headers = ask(repo, || headers(repo, &url)).await??;
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let linked = text(LINKED_ETAG).or_else(|| text(ETAG.as_str()));
         let digest = linked.map(|etag| etag.trim_start_matches("W/").trim_matches('"'));
@@ -251,20 +256,22 @@ async fn linked_digest(repo: &Repo, path: &FilePath) -> Result<Sha256> {
     ))
 }
 
-async fn headers(repo: &Repo, url: &Url) -> Asked<HeaderMap> {
+/// What a HEAD request says, or why this repository does not answer it.
+async fn headers(repo: &Repo, url: &Url) -> Asked<Result<HeaderMap>> {
     let mut request = repo.http.head(url.clone());
     if let Some(token) = &repo.token {
         request = request.bearer_auth(token.expose());
     }
     let response = request.send().await?;
-    let status = response.status();
-    if status.is_success() || status.is_redirection() {
-        return Ok(response.headers().clone());
+    let code = response.headers().get(ERROR_CODE);
+    let code = code.and_then(|code| code.to_str().ok());
+    match response.status() {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            let status = response.status().as_u16();
+            Ok(Err(refused(repo, status, code)))
+        }
+        _ => Ok(Ok(response.error_for_status()?.headers().clone())),
     }
-    Err(response
-        .error_for_status()
-        .err()
-        .map_or_else(|| hf_hub::HFError::Other(status.to_string()), Into::into))
 }
 
 /// Where the content of a file is asked for.

@@ -1,7 +1,6 @@
 //! What a download does when nothing goes wrong.
 
 use std::fs;
-use std::path::Path;
 
 use local_hub::{Hub, Place};
 use pool_core::model::CatalogEntry;
@@ -165,15 +164,12 @@ fn a_model_that_a_worker_runs_keeps_its_files() {
 fn one_gguf_file_of_a_repository_is_a_model() {
     let gguf = tiny_llama().with_file_name("tiny-llama-gguf");
     let hub = Hub::builder().repo("org/gguf", &gguf).start().unwrap();
-    let name = gguf
-        .read_dir()
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name());
-    let name = name.map(|name| name.into_string().unwrap());
-    let name = name
-        .into_iter()
-        .find(|name| Path::new(name).extension().is_some_and(|e| e == "gguf"))
-        .unwrap();
+    let name = gguf.read_dir().unwrap().find_map(|entry| {
+        let path = entry.unwrap().path();
+        let is_gguf = path.extension().is_some_and(|it| it == "gguf");
+        is_gguf.then(|| path.file_name().unwrap().to_str().unwrap().to_owned())
+    });
+    let name = name.unwrap();
     let pool = Pool::new();
     let run = |arguments: &[&str]| {
         let mut command = pool.command(arguments);

@@ -14,9 +14,9 @@ pub async fn run(global: &Global, args: &Apply, terminal: Terminal) -> Result<Ex
         prune_models: args.prune_models,
     };
     let prepared = prepare::to_apply(global, options, terminal).await?;
-    if !global.json {
-        terminal.data(&prepared.text(terminal.colour_out));
-    }
+    let output = args.run.output(global);
+    let progress = prepared.show(output, terminal);
+    prepared.check_download(args.run.max_download)?;
     let stopped = stops(&prepared.plan);
     if prepared.file.fleet.workers.is_empty() && stopped > 0 && !args.allow_empty {
         let what = format!("the fleet file names no worker, and {stopped} things would go");
@@ -28,6 +28,6 @@ pub async fn run(global: &Global, args: &Apply, terminal: Terminal) -> Result<Ex
         return Err(Failure::new("nothing was done: the answer was not `yes`"));
     }
     prepared
-        .carry_out(args.parallelism, global.json, terminal)
+        .carry_out(args.parallelism, output, &progress, terminal)
         .await
 }

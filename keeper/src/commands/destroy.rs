@@ -13,14 +13,13 @@ pub async fn run(global: &Global, args: &Destroy, terminal: Terminal) -> Result<
         prune_models: !args.keep_models,
     };
     let prepared = prepare::to_destroy(global, options, terminal).await?;
-    if !global.json {
-        terminal.data(&prepared.text(terminal.colour_out));
-    }
+    let output = global.output();
+    let progress = prepared.show(output, terminal);
     let question = format!("Destroy fleet {}?", *prepared.file.fleet.name);
     if !prepared.confirm(args.yes, &question, terminal)? {
         return Err(Failure::new("nothing was done: the answer was not `yes`"));
     }
     prepared
-        .carry_out(args.parallelism, global.json, terminal)
+        .carry_out(args.parallelism, output, &progress, terminal)
         .await
 }

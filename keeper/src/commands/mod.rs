@@ -4,6 +4,7 @@ mod apply;
 mod destroy;
 mod infer;
 mod init;
+mod lock;
 mod plan;
 mod pool;
 mod prepare;
@@ -27,6 +28,7 @@ pub async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failure> {
             terminal.data(&json(&reconciler::fleet::schema())?);
             Ok(Exit::DONE)
         }
+        Command::Lock(args) => lock::run(&global, &args, terminal).await,
         Command::Plan(args) => plan::run(&global, &args, terminal).await,
         Command::Apply(args) => apply::run(&global, &args, terminal).await,
         Command::Status => status::run(&global, terminal).await,

@@ -7,23 +7,19 @@ use super::prepare;
 use crate::cli::{Global, Plan};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::progress::Output;
 use crate::terminal::Terminal;
 
 pub async fn run(global: &Global, args: &Plan, terminal: Terminal) -> Result<Exit, Failure> {
     let options = Options {
         prune_models: args.prune_models,
     };
+    let output = args.run.output(global);
     let prepared = prepare::to_apply(global, options, terminal).await?;
     let plan = &prepared.plan;
-    if global.json {
-        terminal.data(&super::json(
-            &json!({ "plan": plan, "totals": plan.totals() }),
-        )?);
-    } else {
-        terminal.data(&prepared.text(terminal.colour_out));
-    }
+    let too_much = prepared.check_download(args.run.max_download).err();
     let faulty = plan.unknown.iter().any(|pool| !pool.unknown.unreachable);
-    let exit = if faulty || !plan.blocked.is_empty() {
+    let exit = if too_much.is_some() || faulty || !plan.blocked.is_empty() {
         Exit::ERROR
     } else if !plan.unknown.is_empty() {
         Exit::UNREACHABLE
@@ -32,6 +28,16 @@ pub async fn run(global: &Global, args: &Plan, terminal: Terminal) -> Result<Exi
     } else {
         Exit::DONE
     };
+    if output == Output::Json {
+        let value = json!({ "plan": plan, "totals": plan.totals() });
+        terminal.data(&super::json(&value)?);
+    } else {
+        let progress = prepared.show(output, terminal);
+        progress.summary(plan, None, exit.0);
+    }
     prepared.pools.close().await;
-    Ok(exit)
+    match too_much {
+        Some(failure) => Err(failure),
+        None => Ok(exit),
+    }
 }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use pool_core::name::PoolName;
 use pool_core::rpc::{Event, Outcome, Request, Stream};
+use pool_core::supply::HubAccess;
 
 use crate::cli::{Global, Pool};
 use crate::exit::Exit;
@@ -21,7 +22,7 @@ Usage: rbee pool [--pool NAME] COMMAND ...
 Commands:
   status                                     The pool, its models and workers
   devices                                    What workers can compute on
-  models  catalog|list|register|unregister|verify
+  models  catalog|list|register|unregister|download|verify|remove
   worker  spawn|list|stop|stop-all|logs
 
 --pool may be left out where the fleet has one pool. Everything else goes to rbee-hive as it is:
@@ -59,8 +60,14 @@ pub async fn run(global: &Global, args: &Pool, terminal: Terminal) -> Result<Exi
             return Err(Failure::new(format!("pool `{name}`: {broken}")).help(broken.help()));
         }
     };
+    let mut words = argv.iter().filter(|word| !word.starts_with('-'));
+    let is_of_models = words.next().is_some_and(|word| word == "models");
+    // Only what may ask the hub is told the token.
+    let access = is_of_models.then(HubAccess::from_env).unwrap_or_default();
     let outcome = hive
-        .call(Request::Command { argv }, |event| relay(terminal, event))
+        .call(Request::Command { argv, access }, |event| {
+            relay(terminal, event);
+        })
         .await?;
     hive.close().await;
     connection.close().await;

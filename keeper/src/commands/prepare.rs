@@ -1,19 +1,26 @@
 //! What plan, apply and destroy do alike: ask the pools, decide, show, carry out.
 
+use pool_core::name::ModelId;
+use pool_core::source::Source;
+use pool_core::supply::HubAccess;
+use pool_core::units;
 use reconciler::desired::{Desired, Purpose};
 use reconciler::diff::diff;
 use reconciler::plan::Plan;
 use reconciler::planner::{Options, plan};
 use reconciler::resolve::{Known, resolve};
 
+use super::lock::short;
 use crate::apply::Apply;
 use crate::cli::Global;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::fleet_file::FleetFile;
+use crate::fleet_file::{Contents, FleetFile};
+use crate::hub;
 use crate::interrupt::Interrupt;
+use crate::lock_file::LockFile;
 use crate::pools::{self, Pools};
-use crate::progress::Progress;
+use crate::progress::{Output, Progress};
 use crate::report;
 use crate::report::outcome::Report;
 use crate::report::plan::Places;
@@ -36,12 +43,50 @@ pub async fn to_apply(
     terminal: Terminal,
 ) -> Result<Prepared, Failure> {
     let file = FleetFile::load(global.file.as_deref())?;
-    let contents = file.contents()?;
+    let contents = contents(global, &file, terminal).await?;
     prepare(global, file, options, terminal, |file, builds| {
         let known = Known { contents, builds };
         resolve(&file.fleet, &known).map_err(|problems| file.wrong(problems))
     })
     .await
+}
+
+/// What each model is. One of the hub that is not locked is looked up and locked; one that cannot be is not known.
+async fn contents(
+    global: &Global,
+    file: &FleetFile,
+    terminal: Terminal,
+) -> Result<Contents, Failure> {
+    let mut locked = LockFile::beside(&file.path)?;
+    let models = file
+        .hub_models()
+        .map(|(id, source)| (id.clone(), source.clone()));
+    let is_open = |(id, source): &(ModelId, Source)| locked.lock.get(id, source).is_none();
+    let open: Vec<_> = models.filter(is_open).collect();
+    let bundles = Bundles::find(global.dist.as_deref());
+    let found = hub::look_up(&open, &HubAccess::from_env(), &bundles, &global.transport()).await;
+    let (mut unknown, mut notes) = (Contents::new(), String::new());
+    for ((id, _), found) in open.into_iter().zip(found) {
+        match found {
+            Ok(found) => {
+                let (commit, name) = (short(&found.commit), locked.name());
+                notes += &format!("note: locked {id} at {commit} ({name})\n");
+                locked.lock.models.insert(id, found);
+            }
+            Err(error) => {
+                let help = error.help.map(|help| format!(" ({help})"));
+                let why = format!("{}{}", error.what, help.unwrap_or_default());
+                unknown.insert(id, Err(why));
+            }
+        }
+    }
+    if !notes.is_empty() {
+        locked.save()?;
+        terminal.note(&notes);
+    }
+    let mut contents = file.contents(&locked.lock)?;
+    contents.extend(unknown);
+    Ok(contents)
 }
 
 /// Asks every pool and plans to leave nothing of the fleet there.
@@ -69,7 +114,7 @@ async fn prepare(
 ) -> Result<Prepared, Failure> {
     let bundles = Bundles::find(global.dist.as_deref());
     if terminal.draws {
-        let count = pool_core::units::count(file.fleet.pools.len(), "pool");
+        let count = units::count(file.fleet.pools.len(), "pool");
         terminal.note(&format!("Asking {count} ...\n"));
     }
     let pools = pools::observe(&file.fleet, &global.transport()).await;
@@ -94,11 +139,42 @@ impl Prepared {
             .collect()
     }
 
-    pub fn text(&self, colour: bool) -> String {
-        report::plan::text(&self.plan, &self.places(), self.purpose, colour)
+    /// Shows the plan, and begins the stream of its progress.
+    pub fn show(&self, output: Output, terminal: Terminal) -> Progress {
+        let progress = Progress::new(terminal, output, &self.plan);
+        match output {
+            Output::Text => {
+                let places = self.places();
+                let colour = terminal.colour_out;
+                let text = report::plan::text(&self.plan, &places, self.purpose, colour);
+                terminal.data(&text);
+            }
+            Output::Json => {}
+            Output::JsonStream => progress.planned(&self.plan),
+        }
+        progress
     }
 
-    /// Shows the plan and asks whether to go on, unless that was said.
+    /// Refuses a plan that downloads more than it may.
+    pub fn check_download(&self, most: Option<u64>) -> Result<(), Failure> {
+        let Some(most) = most else {
+            return Ok(());
+        };
+        let bytes = self.plan.bills.values().map(|bill| bill.from_hub).sum();
+        if bytes <= most {
+            return Ok(());
+        }
+        let [mut wanted, mut allowed] = [bytes, most].map(units::bytes);
+        if wanted == allowed {
+            [wanted, allowed] = [bytes, most].map(|bytes| format!("{bytes} bytes"));
+        }
+        let what = format!(
+            "the plan downloads {wanted} from the hub, and --max-download allows {allowed}"
+        );
+        Err(Failure::new(what).help("a larger --max-download lets it; nothing was moved"))
+    }
+
+    /// Asks whether to go on, unless that was said.
     pub fn confirm(&self, yes: bool, question: &str, terminal: Terminal) -> Result<bool, Failure> {
         if self.plan.is_empty() || yes {
             return Ok(true);
@@ -121,37 +197,30 @@ impl Prepared {
     pub async fn carry_out(
         self,
         parallelism: usize,
-        json: bool,
+        output: Output,
+        progress: &Progress,
         terminal: Terminal,
     ) -> Result<Exit, Failure> {
         let interrupt = Interrupt::listen()
             .map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
-        let shown = if json {
-            Terminal {
-                quiet: true,
-                ..terminal
-            }
-        } else {
-            terminal
-        };
-        let progress = Progress::new(shown, self.plan.actions.iter().map(|action| &action.pool));
         let statuses = Apply {
             plan: &self.plan,
             file: &self.file,
             links: &self.pools.links,
             bundles: &self.bundles,
             parallelism,
-            progress: &progress,
+            access: &HubAccess::from_env(),
+            progress,
             interrupt: &interrupt,
         }
         .run()
         .await;
         let report = Report::new(&self.plan, &statuses, self.purpose);
         let exit = report.exit();
-        if json {
-            terminal.data(&super::json(&report)?);
-        } else {
-            terminal.data(&report.text(terminal.colour_out));
+        match output {
+            Output::Text => terminal.data(&report.text(terminal.colour_out)),
+            Output::Json => terminal.data(&super::json(&report)?),
+            Output::JsonStream => progress.summary(&self.plan, Some(&report), exit.0),
         }
         if exit != Exit::INTERRUPTED {
             self.pools.close().await;

@@ -9,6 +9,7 @@ use crate::cli::Global;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet_file::FleetFile;
+use crate::lock_file::LockFile;
 use crate::terminal::Terminal;
 
 pub fn run(global: &Global, terminal: Terminal) -> Result<Exit, Failure> {
@@ -46,7 +47,7 @@ pub fn run(global: &Global, terminal: Terminal) -> Result<Exit, Failure> {
 fn check(global: &Global) -> Result<FleetFile, Failure> {
     let file = FleetFile::load(global.file.as_deref())?;
     let known = Known {
-        contents: file.contents()?,
+        contents: file.contents(&LockFile::beside(&file.path)?.lock)?,
         ..Known::default()
     };
     resolve(&file.fleet, &known).map_err(|problems| file.wrong(problems))?;

@@ -14,7 +14,9 @@ use tokio::sync::Mutex;
 use super::machine::{HEAD, Machine};
 
 /// What a pool needs, sorted by name.
-const BINARIES: [&str; 2] = ["llm-worker-rbee", "rbee-hive"];
+const BINARIES: [&str; 2] = ["llm-worker-rbee", HIVE];
+
+const HIVE: &str = "rbee-hive";
 
 /// The list of digests that lies beside the binaries, in the form that sha256sum checks.
 pub(super) const SUMS: &str = "SHA256SUMS";
@@ -95,6 +97,13 @@ impl Bundle {
     /// Bytes of all files.
     pub fn size(&self) -> u64 {
         self.files.iter().map(|file| file.size).sum()
+    }
+
+    /// Where its hive lies.
+    pub fn hive(&self) -> Option<&Path> {
+        let mut files = self.files.iter();
+        let hive = files.find(|file| file.name == HIVE)?;
+        Some(&hive.path)
     }
 
     pub(super) fn sums(&self) -> String {
@@ -192,6 +201,11 @@ impl Bundles {
         }
     }
 
+    /// The build for the platform that this program runs on.
+    pub async fn here(&self) -> Result<Arc<Bundle>, BundleError> {
+        self.get(&own_platform()).await
+    }
+
     /// The build for a platform.
     pub async fn get(&self, platform: &Platform) -> Result<Arc<Bundle>, BundleError> {
         let Some(target) = platform.target() else {
@@ -201,7 +215,10 @@ impl Bundles {
         if let Some(bundle) = known.get(target) {
             return bundle.clone();
         }
-        let beside = self.beside.clone().filter(|_| Some(target) == own_target());
+        let beside = self
+            .beside
+            .clone()
+            .filter(|_| Some(target) == own_platform().target());
         let dist = self.dist.as_ref().map(|dist| dist.join(target));
         let folders: Vec<PathBuf> = dist.into_iter().chain(beside).collect();
         let for_platform = platform.clone();
@@ -218,8 +235,8 @@ impl Bundles {
     }
 }
 
-/// The triple of the platform that this program runs on.
-fn own_target() -> Option<&'static str> {
+/// The platform that this program runs on.
+fn own_platform() -> Platform {
     let os = match std::env::consts::OS {
         "linux" => "Linux",
         "macos" => "Darwin",
@@ -235,7 +252,6 @@ fn own_target() -> Option<&'static str> {
             arch
         },
     }
-    .target()
 }
 
 #[cfg(test)]

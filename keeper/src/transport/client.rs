@@ -9,6 +9,7 @@ use std::time::Duration;
 use pool_core::digest::Sha256;
 use pool_core::name::PoolName;
 use pool_core::rpc::{Call, Event, Hello, HiveError, Outcome, Reply, Request};
+use pool_core::supply::{Interface, Serving};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeek, AsyncSeekExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::{MutexGuard, mpsc};
@@ -62,6 +63,36 @@ struct Pending<'a> {
     events: mpsc::UnboundedReceiver<Event>,
 }
 
+/// A call that lasts until it is cancelled, which this does when it is dropped.
+#[derive(Debug)]
+pub struct Lasting {
+    client: Arc<HiveClient>,
+    /// None once it is over.
+    id: Option<u64>,
+}
+
+impl Lasting {
+    /// Cancels the call and waits for the word that it is over.
+    pub async fn end(mut self) {
+        if let Some(call) = self.id.take() {
+            // A hive that is gone serves no more.
+            self.client
+                .call(Request::Cancel { call }, |_| ())
+                .await
+                .ok();
+        }
+    }
+}
+
+impl Drop for Lasting {
+    fn drop(&mut self) {
+        if let (Some(call), Ok(runtime)) = (self.id, tokio::runtime::Handle::try_current()) {
+            let client = self.client.clone();
+            runtime.spawn(async move { client.call(Request::Cancel { call }, |_| ()).await });
+        }
+    }
+}
+
 impl HiveClient {
     /// `end` tells why nothing more comes, once nothing more comes.
     pub(super) fn new(
@@ -99,6 +130,35 @@ impl HiveClient {
         pending.send(request, &mut stdin).await;
         drop(stdin);
         pending.outcome(on_event).await
+    }
+
+    /// Has the pool serve these contents until the returned handle ends or is dropped.
+    pub async fn serve(
+        self: &Arc<Self>,
+        contents: Vec<Sha256>,
+        interface: Interface,
+    ) -> Result<(Serving, Lasting), CallError> {
+        let mut pending = self.pending();
+        let mut lasting = Lasting {
+            client: self.clone(),
+            id: Some(pending.id),
+        };
+        let request = Request::Serve {
+            contents,
+            interface,
+        };
+        pending.send(request, &mut *self.stdin.lock().await).await;
+        loop {
+            match pending.events.recv().await {
+                Some(Event::Serving(serving)) => return Ok((serving, lasting)),
+                Some(Event::Progress(_) | Event::Output { .. }) => {}
+                last => {
+                    lasting.id = None;
+                    let done = self.result(last)?;
+                    return Err(self.out_of_turn(&done));
+                }
+            }
+        }
     }
 
     /// Sends the content of one file, from where the pool asks for it; other calls wait until it is
@@ -195,15 +255,19 @@ impl HiveClient {
         }
     }
 
+    fn out_of_turn(&self, answer: &impl std::fmt::Debug) -> CallError {
+        CallError::Lost {
+            pool: self.pool.clone(),
+            cause: format!("the hive answered out of turn: {answer:?}"),
+        }
+    }
+
     fn result(&self, last: Option<Event>) -> Result<Outcome, CallError> {
         let pool = self.pool.clone();
         match last {
             Some(Event::Done(outcome)) => Ok(*outcome),
             Some(Event::Error(error)) => Err(CallError::Hive { pool, error }),
-            Some(other) => Err(CallError::Lost {
-                pool,
-                cause: format!("the hive answered out of turn: {other:?}"),
-            }),
+            Some(other) => Err(self.out_of_turn(&other)),
             None => {
                 let cause = match &*lock(&self.calls) {
                     Calls::Lost(cause) => cause.clone(),

@@ -32,7 +32,7 @@ mod script;
 mod ssh;
 
 pub use bundle::{Bundle, BundleError, BundleFile, Bundles};
-pub use client::{CallError, HiveClient};
+pub use client::{CallError, HiveClient, Lasting};
 pub use connection::{Connection, Endpoint, Forward, HostKeys, Options};
 pub use error::{ConnectError, ConnectErrorKind};
 pub use install::{InstallError, InstallErrorKind};

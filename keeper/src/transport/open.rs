@@ -1,11 +1,15 @@
 //! What a pool is, and its hive.
 
+use std::path::Path;
+use std::time::Duration;
+
 use pool_core::digest::Sha256;
+use pool_core::name::PoolName;
 use pool_core::observation::Platform;
 use pool_core::rpc::{GREETING, Hello, PROTOCOL};
 
 use super::client::HiveClient;
-use super::connection::Connection;
+use super::connection::{Connection, Options};
 use super::error::{ConnectError, ConnectErrorKind};
 use super::lines;
 use super::machine::{HEAD, Machine};
@@ -95,6 +99,56 @@ impl Marker {
     }
 }
 
+/// A hive that did not greet.
+enum Rude {
+    Broken(Broken),
+    Ended(Ended),
+}
+
+/// Reads the greeting of a hive that was started.
+async fn greet(mut process: Process, pool: PoolName, limit: Duration) -> Result<HiveClient, Rude> {
+    let greeting = tokio::time::timeout(limit, lines::after(GREETING, &mut process.stdout));
+    let Ok(greeting) = greeting.await else {
+        let seconds = limit.as_secs();
+        return Err(Rude::Broken(Broken::Silent { seconds }));
+    };
+    let Some(greeting) = greeting else {
+        return Err(Rude::Ended(process.end().await));
+    };
+    match serde_json::from_str::<Hello>(&greeting) {
+        Ok(hello) if hello.protocol == PROTOCOL => {
+            let Process {
+                stdin,
+                stdout,
+                running,
+            } = process;
+            let end = async move { running.ended().await.cause() };
+            Ok(HiveClient::new(pool, hello, stdin, stdout, end))
+        }
+        Ok(hello) => Err(Rude::Broken(Broken::Protocol {
+            theirs: hello.protocol,
+            ours: PROTOCOL,
+        })),
+        Err(error) => Err(Rude::Broken(Broken::Ended {
+            cause: format!("its greeting is not understood: {error}"),
+        })),
+    }
+}
+
+impl HiveClient {
+    /// A hive of this machine that is no pool's: it answers what needs none.
+    pub async fn start(program: &Path, options: &Options) -> Result<Self, Broken> {
+        let ended = |cause: String| Broken::Ended { cause };
+        let nowhere = "local".parse().map_err(|_| ended(String::new()))?;
+        let process = Process::program(program, &["rpc"]).map_err(ended)?;
+        let greeted = greet(process, nowhere, options.start_timeout).await;
+        greeted.map_err(|rude| match rude {
+            Rude::Broken(broken) => broken,
+            Rude::Ended(end) => ended(end.cause()),
+        })
+    }
+}
+
 impl Connection {
     /// Asks the pool what it is, and starts its hive where it has one.
     pub async fn open(&self) -> Result<Opened, ConnectError> {
@@ -119,40 +173,12 @@ impl Connection {
         })
     }
 
-    /// Reads the hive's greeting.
-    async fn greet(
-        &self,
-        mut process: Process,
-        marker: &Marker,
-    ) -> Result<HiveState, ConnectError> {
-        let limit = self.options.start_timeout;
-        let greeting = tokio::time::timeout(limit, lines::after(GREETING, &mut process.stdout));
-        let Ok(greeting) = greeting.await else {
-            let seconds = limit.as_secs();
-            return Ok(HiveState::Broken(Broken::Silent { seconds }));
-        };
-        let Some(greeting) = greeting else {
-            return self.explain(process.end().await, marker);
-        };
-        Ok(match serde_json::from_str::<Hello>(&greeting) {
-            Ok(hello) if hello.protocol == PROTOCOL => {
-                let Process {
-                    stdin,
-                    stdout,
-                    running,
-                } = process;
-                let end = async move { running.ended().await.cause() };
-                let pool = self.pool.clone();
-                HiveState::Running(HiveClient::new(pool, hello, stdin, stdout, end))
-            }
-            Ok(hello) => HiveState::Broken(Broken::Protocol {
-                theirs: hello.protocol,
-                ours: PROTOCOL,
-            }),
-            Err(error) => HiveState::Broken(Broken::Ended {
-                cause: format!("its greeting is not understood: {error}"),
-            }),
-        })
+    async fn greet(&self, process: Process, marker: &Marker) -> Result<HiveState, ConnectError> {
+        match greet(process, self.pool.clone(), self.options.start_timeout).await {
+            Ok(hive) => Ok(HiveState::Running(hive)),
+            Err(Rude::Broken(broken)) => Ok(HiveState::Broken(broken)),
+            Err(Rude::Ended(ended)) => self.explain(ended, marker),
+        }
     }
 
     /// Why a hive ended before it greeted.

@@ -1,4 +1,4 @@
-//! A started script.
+//! A started script or program.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::ssh;
 
-/// A script that runs on the pool, with its pipes. It ends when its stdin closes.
+/// A script that runs on a pool, or a program here, with its pipes. It ends when its stdin closes.
 #[derive(Debug)]
 pub struct Process {
     pub stdin: Sender,
@@ -61,20 +61,33 @@ pub enum Exit {
 }
 
 impl Process {
-    /// On this machine. In a process group of its own: Ctrl-C is for rbee, which then closes stdin,
-    /// as for any other pool.
+    /// On this machine.
     pub fn local(script: &str, home: Option<&Path>) -> Result<Self, String> {
         let mut command = Command::new("sh");
-        command.arg("-c").arg(script).process_group(0);
-        command.stdin(Stdio::piped());
-        command.stdout(Stdio::piped());
-        command.stderr(Stdio::piped());
+        command.arg("-c").arg(script);
         if let Some(home) = home {
             command.env("RBEE_HOME", home);
         }
-        let mut child = command
-            .spawn()
-            .map_err(|error| format!("cannot start sh: {error}"))?;
+        Self::child(command)
+    }
+
+    /// A program of this machine.
+    pub fn program(path: &Path, args: &[&str]) -> Result<Self, String> {
+        let mut command = Command::new(path);
+        command.args(args);
+        Self::child(command)
+    }
+
+    /// In a process group of its own: Ctrl-C is for rbee, which then closes stdin, as for any other pool.
+    fn child(mut command: Command) -> Result<Self, String> {
+        command.process_group(0);
+        command.stdin(Stdio::piped());
+        command.stdout(Stdio::piped());
+        command.stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| {
+            let program = command.as_std().get_program().display();
+            format!("cannot start {program}: {error}")
+        })?;
         let stdin = child.stdin.take().map(ChildStdin::into_owned_fd);
         let stdout = child.stdout.take().map(ChildStdout::into_owned_fd);
         let stderr = child.stderr.take().map(ChildStderr::into_owned_fd);
@@ -110,7 +123,7 @@ impl Process {
                 },
             })
         };
-        assemble().map_err(|error: io::Error| format!("cannot talk to sh: {error}"))
+        assemble().map_err(|error: io::Error| format!("cannot talk to what was started: {error}"))
     }
 
     /// Closes stdin and waits a little for the end.

@@ -141,7 +141,7 @@ fn a_plan_as_json_says_what_the_text_says() {
         .iter()
         .map(|action| action["action"].clone())
         .collect();
-    assert_eq!(kinds, ["install", "register", "copy", "spawn"]);
+    assert_eq!(kinds, ["install", "register", "fetch", "spawn"]);
     assert_eq!(json["totals"]["copy_bytes"], 2_604_361);
     assert_eq!(json["plan"]["actions"][3]["reason"]["code"], "not_there");
     let json = desk.rbee(&["apply", "--yes", "--json"]).exits(0).json();

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use keeper::transport::{Broken, Connection, HiveState, Options};
+use pool_core::rpc::PROTOCOL;
 
 use super::{POLITE, connect, options, running, ssh};
 use crate::sshd::{Lab, Sshd};
@@ -91,7 +92,7 @@ async fn another_protocol_says_which_side_is_older() {
     let newer = newer.await;
     assert_eq!(
         newer.to_string(),
-        "its hive speaks protocol 99, this rbee speaks 1: this rbee is older"
+        format!("its hive speaks protocol 99, this rbee speaks {PROTOCOL}: this rbee is older")
     );
     assert!(newer.help().starts_with("use a newer rbee here"));
     let older =

@@ -10,6 +10,7 @@ use keeper::transport::{CallError, Connection, Forward, Options};
 use pool_core::digest::Sha256;
 use pool_core::model::CatalogEntry;
 use pool_core::rpc::{Event, Outcome, Request};
+use pool_core::supply::HubAccess;
 
 use super::{POLITE, bundle, connect, eventually, options, running, ssh};
 use crate::program;
@@ -35,7 +36,11 @@ async fn the_real_hive_answers_takes_content_and_runs_commands_all_over_one_conn
     let upload = client.upload(sha256, size, Cursor::new(content), |_| ());
     let mut printed = Vec::new();
     let argv = vec!["devices".to_owned()];
-    let command = client.call(Request::Command { argv }, |event| printed.push(event));
+    let request = Request::Command {
+        argv,
+        access: HubAccess::default(),
+    };
+    let command = client.call(request, |event| printed.push(event));
     let (observed, uploaded, exit) = tokio::join!(observe, upload, command);
 
     let Ok(Outcome::Observed(observed)) = observed else {

@@ -47,6 +47,7 @@ impl Disk {
                 file.verified = (is_whole || is_touched).then_some(Stamp {
                     inode: 1,
                     modified_ns: 0,
+                    changed_ns: 0,
                 });
                 if is_touched {
                     model.touched.push(path);

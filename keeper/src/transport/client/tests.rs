@@ -3,6 +3,7 @@
 use std::io::Cursor;
 
 use pool_core::rpc::{ErrorCode, PROTOCOL, Progress};
+use pool_core::supply::{HubAccess, Secret};
 use tokio::io::AsyncBufReadExt;
 use tokio::net::unix::pipe::pipe;
 
@@ -57,12 +58,14 @@ fn percent(percent: u8) -> Event {
     Event::Progress(Progress {
         message: "copying".to_owned(),
         percent: Some(percent),
+        bytes: None,
     })
 }
 
 fn command(word: &str) -> Request {
     Request::Command {
         argv: vec![word.to_owned()],
+        access: HubAccess::default(),
     }
 }
 
@@ -262,4 +265,80 @@ async fn closing_ends_the_hive() {
         hive.replies.take();
     };
     tokio::join!(client.close(), serve);
+}
+
+fn serving() -> (Request, Serving) {
+    let contents = vec![Sha256::of("content")];
+    let interface = Interface::At("127.0.0.1".parse().unwrap());
+    let request = Request::Serve {
+        contents: contents.clone(),
+        interface,
+    };
+    let serving = Serving {
+        address: "127.0.0.1:7000".parse().unwrap(),
+        token: Secret::new("once"),
+        contents,
+    };
+    (request, serving)
+}
+
+#[tokio::test]
+async fn a_pool_serves_until_the_handle_ends() {
+    let (client, mut hive) = pair();
+    let client = Arc::new(client);
+    let (request, wanted) = serving();
+    let Request::Serve {
+        contents,
+        interface,
+    } = request.clone()
+    else {
+        panic!("{request:?}");
+    };
+    let serve = async {
+        let call = hive.next().await.unwrap();
+        assert_eq!(call.request, request);
+        hive.reply(call.id, Event::Serving(wanted.clone())).await;
+        call.id
+    };
+    let (answer, id) = tokio::join!(client.serve(contents.clone(), interface), serve);
+    let (heard, lasting) = answer.unwrap();
+    assert_eq!(heard, wanted);
+    let end = async {
+        let cancel = hive.next().await.unwrap();
+        assert_eq!(cancel.request, Request::Cancel { call: id });
+        hive.reply(cancel.id, done(Outcome::Cancelled)).await;
+    };
+    tokio::join!(lasting.end(), end);
+
+    // One that is dropped is cancelled, too, and one that was refused is not.
+    let serve = async {
+        let first = hive.next().await.unwrap();
+        hive.reply(first.id, Event::Serving(wanted.clone())).await;
+        first.id
+    };
+    let (answer, id) = tokio::join!(client.serve(contents.clone(), interface), serve);
+    drop(answer);
+    let cancel = hive.next().await.unwrap();
+    assert_eq!(cancel.request, Request::Cancel { call: id });
+    hive.reply(cancel.id, done(Outcome::Cancelled)).await;
+
+    let refuse = async {
+        let call = hive.next().await.unwrap();
+        let error = HiveError {
+            code: ErrorCode::Io,
+            message: "no such address".into(),
+            help: None,
+        };
+        hive.reply(call.id, Event::Error(error)).await;
+    };
+    let (answer, ()) = tokio::join!(client.serve(contents, interface), refuse);
+    let error = answer.unwrap_err();
+    assert_eq!(error.to_string(), "pool `mac`: no such address");
+    let next = async {
+        let call = hive.next().await.unwrap();
+        assert_eq!(call.request, Request::Observe);
+        hive.reply(call.id, done(Outcome::Exit(0))).await;
+    };
+    let (answer, ()) = tokio::join!(client.call(Request::Observe, |_| ()), next);
+    answer.unwrap();
 }
