@@ -67,9 +67,11 @@ happens on one machine over loopback, with a hub, `examples/hub`, that serves on
 weights; every store and folder is on the same disk. The peer is `hf download` of Python's huggingface_hub over plain HTTP (no
 Xet), installed on first use; without Python or a network its column stays empty. The limit is `curl --parallel` of the same files.
 
-- In a round each downloads everything once, into a place with nothing in it, in an order that changes from round to round; what
-  came is removed and `sync` runs before the next. Times are of the whole program, from its start to its end. A ratio is the median of
-  the ratios inside rounds, so it need not be the quotient of the two medians beside it.
+- In a round each downloads everything once, into a place with nothing in it, in an order that changes from round to round. Times are of
+  the whole program, from its start to its end. A ratio is the median of the ratios inside rounds, so it need not be the quotient of
+  the two medians beside it.
+- What came is removed, and before the next `sync` runs and a file of as many bytes is written and removed: a virtual machine gets
+  memory that it has not used for a while from its host page by page, and whoever came next would wait for that.
 - *ours* is `rbee-hive models download` of a registered model: it computes SHA-256 while the bytes come and ends when they are on the
   disk for good (`fsync`). The peer and curl do neither; sizes of their files are compared. *curl and sync* is curl, and then `sync`
   of its files.

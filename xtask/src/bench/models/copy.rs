@@ -92,6 +92,7 @@ fn fetch(bench: &Bench, given: &Given) -> anyhow::Result<Taken> {
     let pool = bench.pool("target")?;
     let mut peer = given.serving.clone();
     peer["pool"] = "near".into();
+    bench.warm()?;
     let start = Instant::now();
     let mut hive = pool.connect()?;
     hive.call("register", json!({ "entry": given.entry }))?;
@@ -115,6 +116,7 @@ fn take(bench: &Bench, given: &Given) -> anyhow::Result<Taken> {
     let (address, token) = (text("address")?, text("token")?);
     let digests = given.contents.iter();
     let files = digests.map(|&sha256| (format!("http://{address}/{sha256}"), sha256));
+    bench.warm()?;
     let taken = curl::take(files, Some(token), &folder)?;
     let came = size(&folder)?;
     ensure!(

@@ -79,18 +79,21 @@ fn take(bench: &Bench, who: Who, times: &mut Times) -> anyhow::Result<()> {
         Who::Ours => {
             let pool = bench.pool("download")?;
             pool.register(MODEL, REPO)?;
+            bench.warm()?;
             times.ours = Some(pool.download(MODEL)?);
         }
         Who::Peer => {
             let Some(hf) = &bench.hf else {
                 return Ok(());
             };
+            bench.warm()?;
             times.peer = Some(hf.run(&bench.hub.url, REPO, &folder)?);
             bench.repository.check(&folder)?;
         }
         Who::Curl => {
             let url = |name: &str| format!("{}/{REPO}/resolve/main/{name}", bench.hub.url);
             let files = bench.repository.names().map(|name| (url(name), name));
+            bench.warm()?;
             times.curl = Some(curl::take(files, None, &folder)?);
             bench.repository.check(&folder)?;
             times.sync = curl::sync(&folder)?;

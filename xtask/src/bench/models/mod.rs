@@ -19,6 +19,8 @@ mod repository;
 mod rpc;
 mod timed;
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -175,6 +177,19 @@ impl Bench<'_> {
             bail!("sync failed: {status}");
         }
         Ok(folder)
+    }
+
+    /// Takes as much memory as the repository needs, and gives it back: a virtual machine gets memory that it has not
+    /// used for a while from its host page by page, and whoever comes next would wait for that.
+    fn warm(&self) -> anyhow::Result<()> {
+        let path = self.scratch.join("warm");
+        let piece = vec![0; 1 << 20];
+        let mut file = File::create(&path)?;
+        for _ in 0..self.repository.size().div_ceil(1 << 20) {
+            file.write_all(&piece)?;
+        }
+        std::fs::remove_file(&path)?;
+        Ok(())
     }
 
     /// Megabytes of the repository per second.
