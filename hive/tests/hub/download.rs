@@ -117,6 +117,33 @@ fn what_was_touched_is_read_again_and_brought_only_when_it_is_wrong() {
     assert_eq!(scene.hub.blob_bytes(), weights.size);
 }
 
+/// Bytes that a process read from anywhere.
+#[cfg(target_os = "linux")]
+fn bytes_read(pid: u32) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    let read = io.lines().find_map(|line| line.strip_prefix("rchar:"));
+    read.unwrap().trim().parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pool_tells_what_it_has_without_reading_contents() {
+    use pool_core::rpc::{Outcome, Request};
+
+    let scene = Scene::new(2, 8 << 20);
+    scene.download();
+    let mut connection = scene.pool.connect();
+    for _ in 0..2 {
+        let observed = connection.call(Request::Observe);
+        let Ok(Outcome::Observed(observed)) = observed else {
+            panic!("{observed:?}")
+        };
+        assert!(observed.models[0].is_whole());
+    }
+    let read = bytes_read(connection.child.id());
+    assert!(read < scene.weights().size, "{read} bytes were read");
+}
+
 #[test]
 fn a_model_that_a_worker_runs_keeps_its_files() {
     let pool = Pool::new();

@@ -12,9 +12,9 @@ const QUIET: f64 = 0.1;
 pub struct Machine {
     pub cpu: String,
     pub cores: usize,
-    /// The instruction set of our kernels.
+    /// The instruction set of our kernels; empty where none ran.
     pub tier: String,
-    /// Bytes per second that all cores together read; the median of all rounds.
+    /// Bytes per second that all cores together read, where that was measured; the median of all rounds.
     pub bandwidth: Option<f64>,
     /// The largest share of the processors that other programs took between measurements; none where the system
     /// does not tell.
@@ -56,12 +56,20 @@ impl Machine {
         };
     }
 
+    /// The processor and what we use of it.
+    pub fn name(&self) -> String {
+        let name = format!("{}, {} threads", self.cpu, self.cores);
+        if self.tier.is_empty() {
+            return name;
+        }
+        format!("{name}, {} kernels", self.tier)
+    }
+
     /// A few lines for people.
     pub fn lines(&self) -> String {
-        let bandwidth = self.bandwidth.map_or_else(
-            || "unknown".to_owned(),
-            |bytes| format!("{:.1} GB/s", bytes / 1e9),
-        );
+        let bandwidth = self
+            .bandwidth
+            .map(|bytes| format!(", memory {:.1} GB/s", bytes / 1e9));
         let busy = self.busy.filter(|busy| *busy > QUIET).map(|busy| {
             format!(
                 "busy: other programs took up to {:.0} % of the processors, so all of this is too slow\n",
@@ -69,10 +77,9 @@ impl Machine {
             )
         });
         format!(
-            "machine: {}, {} threads, {} kernels, memory {bandwidth}\nours: rbee {}\npeer: {}\ndate: {}\n{}",
-            self.cpu,
-            self.cores,
-            self.tier,
+            "machine: {}{}\nours: rbee {}\npeer: {}\ndate: {}\n{}",
+            self.name(),
+            bandwidth.unwrap_or_default(),
             self.version,
             self.peer,
             self.date,

@@ -1,4 +1,4 @@
-//! `cargo xtask bench worker`: how fast the worker is on this machine, beside llama.cpp and the memory.
+//! `cargo xtask bench`: how fast the worker is on this machine, beside llama.cpp and the memory, and how models come to it.
 //!
 //! | module | does |
 //! |---|---|
@@ -8,7 +8,9 @@
 //! | `engine` | our network alone |
 //! | `service`, `http` | the worker's binary |
 //! | `network`, `worker` | rounds of both |
-//! | `row`, `table`, `svg`, `machine`, `report` | the results |
+//! | `models` | downloads and copies, beside `hf download` and curl |
+//! | `python`, `process` | programs of Python; what the system tells of running ones |
+//! | `row`, `table`, `svg`, `page`, `machine`, `report` | the results |
 
 mod checkpoint;
 mod engine;
@@ -16,8 +18,12 @@ mod gguf;
 mod http;
 mod llama;
 mod machine;
+mod models;
 mod network;
+mod page;
 mod peer;
+mod process;
+mod python;
 mod random;
 mod report;
 mod row;
@@ -49,6 +55,8 @@ use weights::Kept;
 pub enum Bench {
     /// The worker on this machine's CPU, beside llama.cpp; fills docs/bench/
     Worker(Options),
+    /// How models come to a pool, beside Python's `hf download` and curl; fills docs/bench/
+    Models(models::Options),
 }
 
 #[derive(Debug, Args)]
@@ -72,7 +80,13 @@ enum Name {
 
 /// Measures and reports. A floor that is missed is a result, not an error.
 pub fn run(bench: &Bench) -> anyhow::Result<()> {
-    let Bench::Worker(options) = bench;
+    match bench {
+        Bench::Worker(options) => run_worker(options),
+        Bench::Models(options) => models::run(options),
+    }
+}
+
+fn run_worker(options: &Options) -> anyhow::Result<()> {
     let target = target_dir()?;
     let home = target.join("bench");
     let peer = find_peer(options, &home);
@@ -106,6 +120,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
     }
     bench.machine.bandwidth = median(bench.bandwidths.iter().copied());
     let report = Report {
+        page: &page::WORKER,
         machine: bench.machine,
         command: options.command(),
         rows: bench.rows,

@@ -119,12 +119,12 @@ impl Network<'_> {
         let eight_bits = self.kept == Kept::Q8_0;
         let of_peer = |q8_0: f64, bf16: f64| Floor::AtLeast(if eight_bits { q8_0 } else { bf16 });
         let row = |what: &str, against, floor, rounds| Row {
-            shape: self.shape.title,
-            kept: self.kept,
+            heading: format!("{} {}", self.shape.title, self.kept.name()),
             what: what.to_owned(),
             unit: Unit::TokensPerSecond,
             against,
             floor,
+            drawn: against == Against::Peer,
             rounds,
         };
         let (peer, limit) = (Against::Peer, Against::Limit);

@@ -1,12 +1,11 @@
 //! The peer: llama.cpp, built for this machine from the sources inside a Python package.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::say;
+use super::python::Python;
 
 const PACKAGE: &str = "llama-cpp-python";
 const VERSION: &str = "0.3.36";
@@ -82,24 +81,16 @@ fn compiler() -> anyhow::Result<String> {
 
 struct Install<'a> {
     dir: &'a Path,
-    log: PathBuf,
+    python: Python<'a>,
 }
 
 impl<'a> Install<'a> {
-    /// Makes the Python environment that holds pip, cmake and ninja.
     fn begin(dir: &'a Path) -> anyhow::Result<Self> {
-        let log = dir.join("install.log");
-        File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let install = Self { dir, log };
-        if !install.tool("pip").is_file() {
-            let mut venv = Command::new("python3");
-            venv.args(["-m", "venv", "--clear"]).arg(dir.join("venv"));
-            install.step("making a Python environment", &mut venv)?;
-        }
-        let mut pip = Command::new(install.tool("pip"));
+        let python = Python::begin(dir)?;
+        let mut pip = Command::new(python.tool("pip"));
         pip.args(["install", "--quiet", "cmake", "ninja"]);
-        install.step("installing cmake and ninja", &mut pip)?;
-        Ok(install)
+        python.step("installing cmake and ninja", &mut pip)?;
+        Ok(Self { dir, python })
     }
 
     /// The folder of llama.cpp's sources, downloaded when it is not there.
@@ -109,7 +100,7 @@ impl<'a> Install<'a> {
         if sources.join("CMakeLists.txt").is_file() {
             return Ok(sources);
         }
-        let mut download = Command::new(self.tool("pip"));
+        let mut download = Command::new(self.python.tool("pip"));
         download.args([
             "download",
             "--quiet",
@@ -119,12 +110,13 @@ impl<'a> Install<'a> {
             "--dest",
         ]);
         download.arg(self.dir).arg(format!("{PACKAGE}=={VERSION}"));
-        self.step("downloading llama.cpp's sources", &mut download)?;
-        let mut unpack = Command::new(self.tool("python"));
+        self.python
+            .step("downloading llama.cpp's sources", &mut download)?;
+        let mut unpack = Command::new(self.python.tool("python"));
         unpack.args(["-m", "tarfile", "--extract"]);
         unpack.arg(self.dir.join(format!("{package}.tar.gz")));
         unpack.arg(self.dir);
-        self.step("unpacking them", &mut unpack)?;
+        self.python.step("unpacking them", &mut unpack)?;
         if !sources.join("CMakeLists.txt").is_file() {
             bail!("{PACKAGE} {VERSION} holds no vendor/llama.cpp");
         }
@@ -133,40 +125,19 @@ impl<'a> Install<'a> {
 
     fn build(&self, sources: &Path) -> anyhow::Result<()> {
         let build = self.dir.join("build");
-        let mut configure = Command::new(self.tool("cmake"));
+        let mut configure = Command::new(self.python.tool("cmake"));
         configure.arg("-S").arg(sources).arg("-B").arg(&build);
         configure.args(["-G", "Ninja"]).args(OPTIONS);
         configure.arg(format!(
             "-DCMAKE_MAKE_PROGRAM={}",
-            self.tool("ninja").display()
+            self.python.tool("ninja").display()
         ));
-        self.step("configuring llama.cpp", &mut configure)?;
-        let mut compile = Command::new(self.tool("cmake"));
+        self.python.step("configuring llama.cpp", &mut configure)?;
+        let mut compile = Command::new(self.python.tool("cmake"));
         compile.arg("--build").arg(&build).arg("--target");
-        self.step(
+        self.python.step(
             "compiling llama.cpp, which takes minutes",
             compile.args(TARGETS),
         )
-    }
-
-    fn tool(&self, name: &str) -> PathBuf {
-        self.dir.join("venv").join("bin").join(name)
-    }
-
-    /// Runs one step with its output in the log.
-    fn step(&self, what: &str, command: &mut Command) -> anyhow::Result<()> {
-        say(&format!("peer: {what}"));
-        let log = || File::options().append(true).open(&self.log);
-        let shown = Path::new(command.get_program()).display().to_string();
-        let status = command
-            .stdin(Stdio::null())
-            .stdout(log()?)
-            .stderr(log()?)
-            .status()
-            .with_context(|| format!("cannot run {shown}"))?;
-        if !status.success() {
-            bail!("{what} failed ({status}): see {}", self.log.display());
-        }
-        Ok(())
     }
 }

@@ -6,36 +6,16 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::machine::Machine;
+use super::page::Page;
 use super::row::{Row, Verdict};
 use super::{svg, table};
 
-/// Of `worker.json`; another number means other fields.
-const FORMAT: u32 = 1;
-
-/// How the numbers came to be; the same for every run.
-const METHOD: &str = "\
-`cargo xtask bench worker` measures `llm-worker-rbee` on the CPU of this machine and prints the table below; `worker.json` has
-every round. Weights are random, of the true shapes of two published models; no token ends an answer. The peer is
-llama.cpp, built on first use from the sources inside the package llama-cpp-python, with the same number of threads, on weights
-of the same sizes; without Python, a compiler or a network its column stays empty.
-
-- A round measures memory, ours, the peer, ours, memory, one right after the other, since the bandwidth of shared machines jumps.
-  A ratio is the median of the ratios inside rounds, so it need not be the quotient of the two medians beside it.
-- *ours*, decode and prefill: the network alone with greedy choice, in its own process. A decode begins after 16 tokens, the
-  peer's single one (`llama-bench`) after none; *8 sequences* is the sum of all, the peer's by `llama-batched-bench`.
-- *limit* of decode: bytes that all threads together read per second, over the bytes of weights that a token reads (34 for 32
-  numbers in q8_0).
-- *load to ready*: from the start of the process to `/ready` 200, q8_0 made from bf16 on the way; the limit is twice the time of
-  `cat` of the file just before, and a second. It is the second of two starts in a row: a virtual machine gets memory that it
-  has not used for a while from its host page by page, at a pace that is the host's.
-- *peak while loading*: `VmHWM` of the process once it is ready; the limit is weights and KV by its `/health`.
-- *HTTP*: one stream of `/execute`, from its first token to its last on the client's clock; the limit is the network alone,
-  just before and after; four of them in a round.
-- */health under full load*: on a connection of its own, asked every 5 ms while 8 streams run; the limit is the floor.
-";
+/// Of the JSON file; another number means other fields.
+const FORMAT: u32 = 2;
 
 /// Everything that was measured.
 pub struct Report {
+    pub page: &'static Page,
     pub machine: Machine,
     /// What was typed.
     pub command: String,
@@ -53,20 +33,18 @@ impl Report {
         )
     }
 
-    /// Writes `worker.json`, `worker.svg` and `worker.md` into a folder.
+    /// Writes the page's `.json`, `.svg` and `.md` into a folder.
     pub fn write(&self, dir: &Path) -> anyhow::Result<()> {
-        let about = format!(
-            "{}, {} threads, {}; random weights; {}",
-            self.machine.cpu, self.machine.cores, self.machine.tier, self.machine.date
-        );
+        let (page, machine) = (self.page, &self.machine);
+        let about = format!("{}; {}; {}", machine.name(), page.setting, machine.date);
         let json = serde_json::to_string_pretty(&self.to_json())? + "\n";
         std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        for (name, text) in [
-            ("worker.json", json),
-            ("worker.svg", svg::draw(&self.rows, &about)),
-            ("worker.md", self.markdown()),
+        for (ending, text) in [
+            ("json", json),
+            ("svg", svg::draw(&self.rows, &page.plot, &about)),
+            ("md", self.markdown()),
         ] {
-            let path = dir.join(name);
+            let path = dir.join(format!("{}.{ending}", page.file));
             std::fs::write(&path, text)
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
@@ -103,12 +81,17 @@ impl Report {
 
     fn markdown(&self) -> String {
         let machine = self.machine.lines().replace('\n', "  \n");
+        let page = self.page;
         format!(
-            "# The worker's speed\n\n{METHOD}\nThis table is of `{}`:\n\n{}\n{}\n{}\n\n![Tokens per second](worker.svg)\n",
+            "# {}\n\n{}\nThis table is of `{}`:\n\n{}\n\n{}\n{}\n\n![{}]({}.svg)\n",
+            page.title,
+            page.method,
             self.command,
             machine.trim_end(),
-            format_args!("\n{}", table::markdown(&self.rows)),
-            self.verdict()
+            table::markdown(&self.rows),
+            self.verdict(),
+            page.plot.title,
+            page.file
         )
     }
 }
@@ -116,12 +99,14 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::page;
     use crate::bench::row::tests::row;
 
     fn report() -> Report {
         let mut machine = Machine::look(2, "none".to_owned());
         machine.bandwidth = Some(36.04e9);
         Report {
+            page: &page::WORKER,
             machine,
             command: "cargo xtask bench worker --quick".to_owned(),
             rows: vec![

@@ -2,18 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::weights::Kept;
-
 /// One line of the results.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// As the shape's title.
-    pub shape: &'static str,
-    pub kept: Kept,
+    /// What was measured, such as a model.
+    pub heading: String,
     pub what: String,
     pub unit: Unit,
     pub against: Against,
     pub floor: Option<Floor>,
+    /// Whether the plot has it: one row of a measurement has.
+    pub drawn: bool,
     pub rounds: Vec<Round>,
 }
 
@@ -45,6 +44,8 @@ pub enum Unit {
     Seconds,
     Milliseconds,
     Gigabytes,
+    Mebibytes,
+    MegabytesPerSecond,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,8 +103,7 @@ impl Row {
             None => (None, None),
         };
         json!({
-            "shape": self.shape,
-            "weights": self.kept.name(),
+            "heading": self.heading,
             "what": self.what,
             "unit": self.unit.name(),
             "ours": self.ours(),
@@ -126,6 +126,8 @@ impl Unit {
             Self::Seconds => "s",
             Self::Milliseconds => "ms",
             Self::Gigabytes => "GB",
+            Self::Mebibytes => "MiB",
+            Self::MegabytesPerSecond => "MB/s",
         }
     }
 
@@ -133,7 +135,10 @@ impl Unit {
     pub fn show(self, value: f64) -> String {
         match self {
             Self::TokensPerSecond => format!("{value:.1}"),
-            Self::Seconds | Self::Milliseconds | Self::Gigabytes => format!("{value:.2}"),
+            Self::Seconds | Self::Milliseconds | Self::Gigabytes | Self::Mebibytes => {
+                format!("{value:.2}")
+            }
+            Self::MegabytesPerSecond => format!("{value:.0}"),
         }
     }
 }
@@ -176,12 +181,12 @@ pub mod tests {
     /// A row of one round.
     pub fn row(ours: f64, peer: Option<f64>, limit: Option<f64>) -> Row {
         Row {
-            shape: "Qwen2.5-0.5B",
-            kept: Kept::Q8_0,
+            heading: "Qwen2.5-0.5B q8_0".to_owned(),
             what: "decode, 1 sequence".to_owned(),
             unit: Unit::TokensPerSecond,
             against: Against::Peer,
             floor: Some(Floor::AtLeast(1.0)),
+            drawn: true,
             rounds: vec![Round { ours, peer, limit }],
         }
     }

@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use super::http::{Connection, Events};
+use super::process;
 use super::weights::Kept;
 use crate::say;
 
@@ -86,13 +87,7 @@ impl Service {
 
     /// The most memory that the process ever had, in bytes; none where the system does not tell.
     pub fn peak(&self) -> Option<u64> {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(path).ok()?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))?;
-        let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-        Some(kilobytes * 1024)
+        process::peak(self.child.id())
     }
 
     /// Streams one answer.

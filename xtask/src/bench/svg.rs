@@ -1,6 +1,6 @@
 //! The results as a plot: for every speed a bar of ours, one of the peer's, and a line where the limit is.
 
-use super::row::{Against, Row, Unit};
+use super::row::{Against, Row};
 
 const WIDTH: f64 = 900.0;
 /// Where bars begin and how long the longest is.
@@ -30,6 +30,17 @@ const STYLE: &str = "
   }
 ";
 
+/// What a plot says.
+pub struct Plot {
+    pub title: &'static str,
+    /// For who does not see it.
+    pub description: &'static str,
+    /// What the peer is called.
+    pub peer: &'static str,
+    /// What the limit is, and how bars compare.
+    pub limit: &'static str,
+}
+
 /// One group of bars.
 struct Bars<'a> {
     row: &'a Row,
@@ -38,21 +49,22 @@ struct Bars<'a> {
     limit: Option<f64>,
 }
 
-/// A plot of the speeds among the rows. `about` is the line below the title.
-pub fn draw(rows: &[Row], about: &str) -> String {
-    let groups = groups(rows);
+/// A plot of the rows that are to be drawn. `about` is the line below the title.
+pub fn draw(rows: &[Row], plot: &Plot, about: &str) -> String {
+    let groups = groups(rows.iter().filter(|row| row.drawn));
     let headings = headings(&groups);
     let height = TOP + GROUP * groups.len() as f64 + 34.0 * headings.len() as f64 + 20.0;
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\" aria-labelledby=\"t\">\n<title id=\"t\">Tokens per second of rbee's worker and of llama.cpp</title>\n<style>{STYLE}</style>\n<rect class=\"page\" width=\"{WIDTH}\" height=\"{height}\" rx=\"6\"/>\n"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\" aria-labelledby=\"t\">\n<title id=\"t\">{}</title>\n<style>{STYLE}</style>\n<rect class=\"page\" width=\"{WIDTH}\" height=\"{height}\" rx=\"6\"/>\n",
+        plot.description
     );
-    text(&mut svg, "title", 20.0, 30.0, "start", "Tokens per second");
+    text(&mut svg, "title", 20.0, 30.0, "start", plot.title);
     text(&mut svg, "quiet", 20.0, 50.0, "start", about);
-    legend(&mut svg);
+    legend(&mut svg, plot);
     let mut y = TOP;
     for (at, group) in groups.iter().enumerate() {
         if let Some(heading) = headings.iter().find(|heading| heading.from == at) {
-            text(&mut svg, "head", 20.0, y + 20.0, "start", &heading.text);
+            text(&mut svg, "head", 20.0, y + 20.0, "start", heading.text);
             y += 34.0;
         }
         bars(&mut svg, group, y, LONGEST / scale(&groups, group));
@@ -62,32 +74,28 @@ pub fn draw(rows: &[Row], about: &str) -> String {
     svg
 }
 
-/// A row of speeds that is drawn, with what is known: one for each measurement, not one for each floor.
-fn groups(rows: &[Row]) -> Vec<Bars<'_>> {
-    let speeds = rows.iter().filter(|row| row.unit == Unit::TokensPerSecond);
-    let drawn = speeds.filter(|row| row.against == Against::Peer);
-    drawn
-        .filter_map(|row| {
-            Some(Bars {
-                ours: row.ours()?,
-                peer: row.peer(),
-                limit: row.limit(),
-                row,
-            })
+/// The rows with what is known of them.
+fn groups<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<Bars<'a>> {
+    rows.filter_map(|row| {
+        Some(Bars {
+            ours: row.ours()?,
+            peer: row.peer(),
+            limit: row.limit(),
+            row,
         })
-        .collect()
+    })
+    .collect()
 }
 
-struct Heading {
+struct Heading<'a> {
     from: usize,
-    text: String,
+    text: &'a str,
 }
 
-fn headings(groups: &[Bars]) -> Vec<Heading> {
-    let name = |bars: &Bars| format!("{}, {}", bars.row.shape, bars.row.kept.name());
+fn headings<'a>(groups: &[Bars<'a>]) -> Vec<Heading<'a>> {
     let mut headings: Vec<Heading> = Vec::new();
     for (from, bars) in groups.iter().enumerate() {
-        let text = name(bars);
+        let text = bars.row.heading.as_str();
         if headings.last().is_none_or(|last| last.text != text) {
             headings.push(Heading { from, text });
         }
@@ -105,10 +113,16 @@ fn scale(groups: &[Bars], bars: &Bars) -> f64 {
 }
 
 fn bars(svg: &mut String, bars: &Bars, y: f64, per_unit: f64) {
-    let what = bars.row.what.trim_end_matches(", to the peer");
-    text(svg, "", LEFT - 12.0, y + 20.0, "end", what);
+    let what = &bars.row.what;
+    let what = what.split_once(", to ").map_or(&**what, |(what, _)| what);
     let values = [("ours", Some(bars.ours)), ("peer", bars.peer)];
-    for (at, (class, value)) in values.into_iter().enumerate() {
+    let count: u8 = match bars.row.against {
+        Against::Peer => 2,
+        Against::Limit => 1,
+    };
+    let middle = y + 5.0 + 7.5 * f64::from(count);
+    text(svg, "", LEFT - 12.0, middle, "end", what);
+    for (at, (class, value)) in values.into_iter().take(count.into()).enumerate() {
         let top = y + 2.0 + at as f64 * (BAR + 2.0);
         let Some(value) = value else {
             text(svg, "quiet", LEFT, top + 11.0, "start", "not measured");
@@ -126,24 +140,22 @@ fn bars(svg: &mut String, bars: &Bars, y: f64, per_unit: f64) {
     }
     if let Some(limit) = bars.limit {
         let x = LEFT + limit * per_unit;
-        let bottom = y + 2.0 * BAR + 6.0;
+        let bottom = y + f64::from(count) * (BAR + 2.0) + 2.0;
         svg.push_str(&format!(
             "<line class=\"limit\" x1=\"{x:.1}\" y1=\"{y}\" x2=\"{x:.1}\" y2=\"{bottom}\"/>\n"
         ));
     }
 }
 
-fn legend(svg: &mut String) {
-    for (x, class, name) in [(20.0, "ours", "rbee"), (90.0, "peer", "llama.cpp")] {
+fn legend(svg: &mut String, plot: &Plot) {
+    for (x, class, name) in [(20.0, "ours", "rbee"), (90.0, "peer", plot.peer)] {
         svg.push_str(&format!(
             "<rect class=\"{class}\" x=\"{x}\" y=\"62\" width=\"12\" height=\"12\" rx=\"2\"/>\n"
         ));
         text(svg, "", x + 18.0, 72.5, "start", name);
     }
-    svg.push_str("<line class=\"limit\" x1=\"196\" y1=\"61\" x2=\"196\" y2=\"75\"/>\n");
-    let limit =
-        "limit: memory bandwidth over bytes of weights; bars of one measurement share a scale";
-    text(svg, "", 208.0, 72.5, "start", limit);
+    svg.push_str("<line class=\"limit\" x1=\"216\" y1=\"61\" x2=\"216\" y2=\"75\"/>\n");
+    text(svg, "", 228.0, 72.5, "start", plot.limit);
 }
 
 fn text(svg: &mut String, class: &str, x: f64, y: f64, anchor: &str, words: &str) {
@@ -177,10 +189,17 @@ mod tests {
             .collect()
     }
 
+    const PLOT: Plot = Plot {
+        title: "Tokens per second",
+        description: "Tokens per second of rbee",
+        peer: "a peer",
+        limit: "limit",
+    };
+
     #[test]
     fn bars_are_as_long_as_their_values() {
         let rows = [row(30.0, Some(40.0), Some(60.0)), row(15.0, None, None)];
-        let svg = draw(&rows, "a machine");
+        let svg = draw(&rows, &PLOT, "a machine");
         assert_eq!(widths(&svg, "ours"), [LONGEST / 2.0, LONGEST / 4.0]);
         assert_eq!(widths(&svg, "peer"), [LONGEST * 2.0 / 3.0]);
         assert_eq!(svg.matches("not measured").count(), 1);
@@ -188,12 +207,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_speed_is_not_drawn_and_words_are_escaped() {
-        let seconds = Row {
-            unit: Unit::Seconds,
+    fn what_has_no_peer_has_no_bar_for_one() {
+        let alone = Row {
+            what: "copy, to curl".to_owned(),
+            against: Against::Limit,
+            ..row(30.0, None, Some(60.0))
+        };
+        let svg = draw(&[alone], &PLOT, "a machine");
+        assert_eq!(widths(&svg, "ours"), [LONGEST / 2.0]);
+        assert!(!svg.contains("not measured"));
+        assert!(svg.contains(">copy</text>"), "{svg}");
+    }
+
+    #[test]
+    fn what_is_not_shown_is_not_drawn_and_words_are_escaped() {
+        let quiet = Row {
+            drawn: false,
             ..row(1.0, Some(2.0), None)
         };
-        let svg = draw(&[seconds], "a <b> & c");
+        let svg = draw(&[quiet], &PLOT, "a <b> & c");
         assert!(widths(&svg, "ours").is_empty());
         assert!(svg.contains("a &lt;b&gt; &amp; c"));
     }

@@ -6,7 +6,7 @@ const HEAD: [&str; 8] = [
     "what", "ours", "peer", "limit", "unit", "ratio", "floor", "",
 ];
 
-/// Lines for a terminal, a heading for each shape and kind of weights.
+/// Lines for a terminal, headings between them.
 pub fn plain(rows: &[Row]) -> String {
     let cells: Vec<[String; 8]> = rows.iter().map(cells).collect();
     let mut widths = HEAD.map(str::len);
@@ -16,14 +16,13 @@ pub fn plain(rows: &[Row]) -> String {
         }
     }
     let mut text = String::new();
-    let mut heading = String::new();
+    let mut heading = "";
     for (row, cells) in rows.iter().zip(&cells) {
-        let next = format!("{}, {}", row.shape, row.kept.name());
-        if next != heading {
+        if row.heading != heading {
             if !text.is_empty() {
                 text.push('\n');
             }
-            heading = next;
+            heading = &row.heading;
             text.push_str(&format!("{heading}\n"));
             text.push_str(&line(&HEAD.map(str::to_owned), &widths));
         }
@@ -38,11 +37,7 @@ pub fn markdown(rows: &[Row]) -> String {
         "| | what | ours | peer | limit | unit | ratio | floor | |\n|---|---|--:|--:|--:|---|--:|---|---|\n".to_owned();
     for row in rows {
         let cells = cells(row).join(" | ");
-        text.push_str(&format!(
-            "| {} {} | {cells} |\n",
-            row.shape,
-            row.kept.name()
-        ));
+        text.push_str(&format!("| {} | {cells} |\n", row.heading));
     }
     text
 }
@@ -80,21 +75,20 @@ fn line(cells: &[String; 8], widths: &[usize; 8]) -> String {
 mod tests {
     use super::*;
     use crate::bench::row::tests::row;
-    use crate::bench::weights::Kept;
 
     #[test]
     fn columns_are_aligned_and_what_is_missing_is_a_dash() {
         let second = Row {
-            kept: Kept::Bf16,
+            heading: "Qwen2.5-0.5B bf16".to_owned(),
             ..row(9.0, Some(20.0), Some(31.04))
         };
         let text = plain(&[row(49.96, None, None), second]);
         let expected = "\
-Qwen2.5-0.5B, q8_0
+Qwen2.5-0.5B q8_0
   what                ours  peer  limit  unit      ratio  floor
   decode, 1 sequence  50.0     -      -  tokens/s      -  >= 1.00
 
-Qwen2.5-0.5B, bf16
+Qwen2.5-0.5B bf16
   what                ours  peer  limit  unit      ratio  floor
   decode, 1 sequence   9.0  20.0   31.0  tokens/s   0.45  >= 1.00  MISS
 ";

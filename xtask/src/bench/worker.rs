@@ -104,12 +104,12 @@ impl Worker<'_> {
 
     fn rows(&self, rounds: Rounds) -> Vec<Row> {
         let row = |what: &str, unit, floor, rounds| Row {
-            shape: self.shape.title,
-            kept: self.kept,
+            heading: format!("{} {}", self.shape.title, self.kept.name()),
             what: what.to_owned(),
             unit,
             against: Against::Limit,
             floor,
+            drawn: false,
             rounds,
         };
         let most = |share| Some(Floor::AtMost(share));

@@ -1,0 +1,84 @@
+//! What the pages of results say around their numbers; the same for every run.
+
+use super::svg::Plot;
+
+/// One page of results, and the plot on it.
+pub struct Page {
+    /// The name of its files, without an ending.
+    pub file: &'static str,
+    pub title: &'static str,
+    /// How the numbers came to be.
+    pub method: &'static str,
+    /// The same in a few words.
+    pub setting: &'static str,
+    pub plot: Plot,
+}
+
+pub static WORKER: Page = Page {
+    file: "worker",
+    title: "The worker's speed",
+    method: WORKER_METHOD,
+    setting: "random weights",
+    plot: Plot {
+        title: "Tokens per second",
+        description: "Tokens per second of rbee's worker and of llama.cpp",
+        peer: "llama.cpp",
+        limit: "limit: memory bandwidth over bytes of weights; bars of one measurement share a scale",
+    },
+};
+
+pub static MODELS: Page = Page {
+    file: "models",
+    title: "How fast models come",
+    method: MODELS_METHOD,
+    setting: "loopback, everything on one disk",
+    plot: Plot {
+        title: "Megabytes per second",
+        description: "Megabytes per second at which models come to a pool, by rbee, hf download and curl",
+        peer: "hf download",
+        limit: "limit: curl of the same bytes; each measurement has its own scale",
+    },
+};
+
+const WORKER_METHOD: &str = "\
+`cargo xtask bench worker` measures `llm-worker-rbee` on the CPU of this machine and prints the table below; `worker.json` has
+every round. Weights are random, of the true shapes of two published models; no token ends an answer. The peer is
+llama.cpp, built on first use from the sources inside the package llama-cpp-python, with the same number of threads, on weights
+of the same sizes; without Python, a compiler or a network its column stays empty.
+
+- A round measures memory, ours, the peer, ours, memory, one right after the other, since the bandwidth of shared machines jumps.
+  A ratio is the median of the ratios inside rounds, so it need not be the quotient of the two medians beside it.
+- *ours*, decode and prefill: the network alone with greedy choice, in its own process. A decode begins after 16 tokens, the
+  peer's single one (`llama-bench`) after none; *8 sequences* is the sum of all, the peer's by `llama-batched-bench`.
+- *limit* of decode: bytes that all threads together read per second, over the bytes of weights that a token reads (34 for 32
+  numbers in q8_0).
+- *load to ready*: from the start of the process to `/ready` 200, q8_0 made from bf16 on the way; the limit is twice the time of
+  `cat` of the file just before, and a second. It is the second of two starts in a row: a virtual machine gets memory that it
+  has not used for a while from its host page by page, at a pace that is the host's.
+- *peak while loading*: `VmHWM` of the process once it is ready; the limit is weights and KV by its `/health`.
+- *HTTP*: one stream of `/execute`, from its first token to its last on the client's clock; the limit is the network alone,
+  just before and after; four of them in a round.
+- */health under full load*: on a connection of its own, asked every 5 ms while 8 streams run; the limit is the floor.
+";
+
+const MODELS_METHOD: &str = "\
+`cargo xtask bench models` measures how models come to a pool and prints the table below; `models.json` has every round. All of it
+happens on one machine over loopback, with a hub, `examples/hub`, that serves one repository of random bytes in four files of
+weights; every store and folder is on the same disk. The peer is `hf download` of Python's huggingface_hub over plain HTTP (no
+Xet), installed on first use; without Python or a network its column stays empty. The limit is `curl --parallel` of the same files.
+
+- In a round each downloads everything once, into a place with nothing in it, in an order that changes from round to round. Times are of
+  the whole program, from its start to its end. A ratio is the median of the ratios inside rounds, so it need not be the quotient of
+  the two medians beside it.
+- What came is removed, and before the next `sync` runs and a file of as many bytes is written and removed: a virtual machine gets
+  memory that it has not used for a while from its host page by page, and whoever came next would wait for that.
+- *ours* is `rbee-hive models download` of a registered model: it computes SHA-256 while the bytes come and ends when they are on the
+  disk for good (`fsync`). The peer and curl do neither; sizes of their files are compared. *curl and sync* is curl, and then `sync`
+  of its files.
+- *peak memory*: `VmHWM` of the process, looked at every 10 ms; the limit is the floor.
+- *copy from a pool*: one hive serves its files to another, which registers the model, fetches and publishes it over `rbee-hive rpc`,
+  from the start of that process to its last answer. curl takes the same contents from the same hive with the same token.
+- *observe*: what a plan asks of pools, of 10 at once, each a process of its own with a home of its own and 4 models in it. *read* is the
+  most that one of them read (`rchar` of `/proc/PID/io`, all of it: catalogs, devices, the question); the limit is the smallest
+  file of weights. All models must be found whole.
+";
