@@ -8,7 +8,6 @@ use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Weak};
 
 use axum::Router;
@@ -18,9 +17,12 @@ use axum::http::header::{ACCEPT_RANGES, AUTHORIZATION, CONTENT_LENGTH, CONTENT_R
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use futures::StreamExt as _;
 use pool_core::digest::Sha256;
 use pool_core::rpc::{ErrorCode, HiveError};
 use pool_core::supply::{Interface, Secret, Serving};
+use rustix::buffer::spare_capacity;
+use rustix::io::pread;
 use subtle::ConstantTimeEq as _;
 use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
@@ -29,7 +31,7 @@ use crate::error::{Result, fail, io_error};
 use crate::home::Home;
 
 /// Bytes that are read at a time.
-const PIECE: u64 = 512 << 10;
+const PIECE: usize = 512 << 10;
 
 /// What is served, while it is.
 #[derive(Debug)]
@@ -200,30 +202,37 @@ fn parse(text: &str, size: u64) -> Option<Range<u64>> {
     (range.start < range.end).then_some(range)
 }
 
-/// The bytes of a range, for as long as the session lasts.
+/// The bytes of a range, for as long as the session lasts. The next piece is read while one is sent.
 fn body(session: Weak<Session>, file: File, range: Range<u64>) -> Body {
     let file = Arc::new(file);
-    let pieces = futures::stream::try_unfold(range, move |rest| {
-        let (file, is_over) = (Arc::clone(&file), session.strong_count() == 0);
+    let starts = range.clone().step_by(PIECE);
+    let pieces = futures::stream::iter(starts).map(move |start| {
+        let (session, file) = (session.clone(), Arc::clone(&file));
+        let length = PIECE.min((range.end - start) as usize);
         async move {
-            if is_over {
-                return Err(io::Error::from(io::ErrorKind::ConnectionAborted));
-            }
-            if rest.is_empty() {
-                return Ok(None);
-            }
-            let length = PIECE.min(rest.end - rest.start);
-            let start = rest.start;
-            let read = spawn_blocking(move || {
-                let mut bytes = vec![0; length as usize];
-                file.read_exact_at(&mut bytes, start)?;
-                Ok::<_, io::Error>(Bytes::from(bytes))
-            });
+            let read = spawn_blocking(move || read(&file, start, length));
             let bytes = read.await.map_err(io::Error::other)??;
-            Ok(Some((bytes, start + length..rest.end)))
+            // Read last, so that nothing is given once the session is over.
+            match session.strong_count() {
+                0 => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
+                _ => Ok(bytes),
+            }
         }
     });
-    Body::from_stream(pieces)
+    Body::from_stream(pieces.buffered(2))
+}
+
+fn read(file: &File, start: u64, length: usize) -> io::Result<Bytes> {
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        let at = start + bytes.len() as u64;
+        if pread(file, spare_capacity(&mut bytes), at)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    // There may have been more room than was asked for.
+    bytes.truncate(length);
+    Ok(bytes.into())
 }
 
 #[cfg(test)]

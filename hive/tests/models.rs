@@ -58,10 +58,14 @@ fn damage_is_seen_and_only_that_file_is_missing() {
     connection.publish(&model).unwrap();
     assert!(pool.observe().models[0].is_whole());
 
-    // Changed: found by reading, and from then on missing.
+    // Changed: it was touched, which reading finds wrong, and from then on it is missing.
     std::fs::remove_file(&blob).unwrap();
     std::fs::write(&blob, "bxb").unwrap();
-    assert!(pool.observe().models[0].is_whole());
+    let seen = pool.observe().models.remove(0);
+    assert_eq!(
+        (seen.damaged, seen.touched),
+        (vec![], vec!["b".parse().unwrap()])
+    );
     let error = pool.fails(&["models", "verify", "m"]);
     assert!(error.contains("the content of b has the sha256"), "{error}");
     assert_eq!(pool.observe().models[0].damaged, ["b".parse().unwrap()]);
