@@ -27,6 +27,7 @@ pub async fn observe(hive: &Hive) -> Result<PoolObservation> {
         memory: machine::memory(),
         devices: machine::devices(),
         models,
+        arrived: models::arrived(&hive.home)?,
         workers: probe(hive, records).await,
     })
 }

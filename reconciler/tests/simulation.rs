@@ -248,6 +248,7 @@ pub fn fresh(bare: &Bare, build: Sha256) -> PoolState {
                 memory,
             })
             .into(),
+        arrived: std::collections::BTreeMap::new(),
         models: Vec::new(),
         workers: Vec::new(),
     }))

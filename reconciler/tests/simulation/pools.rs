@@ -118,6 +118,7 @@ fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
                     available,
                 },
             }],
+            arrived: std::collections::BTreeMap::new(),
             models: Vec::new(),
             workers: Vec::new(),
         };

@@ -52,7 +52,12 @@ fn bring(
     let all = files.iter().map(|(file, _)| file.clone()).collect();
     let fetched = files.iter().filter_map(|(file, from)| {
         let (file, from) = (file.clone(), from.clone()?);
-        Some(FetchFile { file, from })
+        Some(FetchFile {
+            file,
+            from,
+            instead: None,
+            arrived: 0,
+        })
     });
     let register = ActionKind::Register {
         model: model.clone(),
