@@ -16,7 +16,7 @@ use crate::hub::{Patience, Trouble};
 use crate::models::Parts;
 
 /// Bytes that are written at a time.
-const WRITTEN: usize = 1 << 20;
+const WRITTEN: usize = 256 << 10;
 
 /// Fewer bytes of an answer that was cut are no progress: a page that says why there is no file has as many.
 const PROGRESS: u64 = 64 << 10;
