@@ -81,13 +81,12 @@ fn three_pools_cost_the_hub_its_bytes_once() {
 #[test]
 fn two_applies_of_the_same_model_bring_it_once() {
     let office = Office::new();
+    // The programs are there before, so that both begin with the model.
+    office.fleet(tiny().to_str().unwrap());
+    office.rbee(&["apply", "--yes"]).exits(0);
+    office.rbee(&["destroy", "--yes"]).exits(0);
     office.fleet("hf:org/tiny");
     office.rbee(&["lock"]).exits(0);
-    // Installed, so that both begin with the model.
-    office
-        .desk
-        .write("version: 1\nfleet: other\npools:\n  here: { connect: local, devices: [cpu] }\n");
-    office.fleet("hf:org/tiny");
     office.hub().forget_requests();
     let slow = Fault::Slow(2 << 20);
     office.hub().faults().add(Place::Blobs, slow, Times::Always);
