@@ -79,12 +79,8 @@ fn three_pools_cost_the_hub_its_bytes_once() {
 }
 
 #[test]
-fn two_applies_of_the_same_model_bring_it_once() {
+fn two_applies_at_once_on_a_bare_pool_install_and_bring_the_model_once() {
     let office = Office::new();
-    // The programs are there before, so that both begin with the model.
-    office.fleet(tiny().to_str().unwrap());
-    office.rbee(&["apply", "--yes"]).exits(0);
-    office.rbee(&["destroy", "--yes"]).exits(0);
     office.fleet("hf:org/tiny");
     office.rbee(&["lock"]).exits(0);
     office.hub().forget_requests();
