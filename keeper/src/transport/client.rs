@@ -71,19 +71,6 @@ pub struct Lasting {
     id: Option<u64>,
 }
 
-impl Lasting {
-    /// Cancels the call and waits for the word that it is over.
-    pub async fn end(mut self) {
-        if let Some(call) = self.id.take() {
-            // A hive that is gone serves no more.
-            self.client
-                .call(Request::Cancel { call }, |_| ())
-                .await
-                .ok();
-        }
-    }
-}
-
 impl Drop for Lasting {
     fn drop(&mut self) {
         if let (Some(call), Ok(runtime)) = (self.id, tokio::runtime::Handle::try_current()) {
