@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use hf_hub::repository::RepoTreeEntry;
 use pool_core::digest::Sha256;
-use pool_core::folder::{self, INDEX, SINGLE};
+use pool_core::folder::{self, INDEX};
 use pool_core::model::{
     Manifest, ModelFacts, ModelFile, NotAModel, gguf_file, needed_file, needed_files,
 };
@@ -66,7 +66,13 @@ pub async fn resolve(source: &Source, access: &HubAccess) -> Result<Resolved> {
         Some(file) => needed_file(&paths, file),
         None => needed_files(&paths),
     };
-    let needed = needed.map_err(not_a_model)?;
+    let mut needed = needed.map_err(not_a_model)?;
+    let index = listed.iter().find(|entry| entry.path.as_str() == INDEX);
+    if let Some(index) = index.filter(|index| needed.contains(&index.path)) {
+        let text = read(&repo, index).await?;
+        let named = folder::named_by_index(&String::from_utf8_lossy(&text), &needed);
+        needed = named.map_err(not_a_model)?;
+    }
     let wanted = listed.iter().filter(|entry| needed.contains(&entry.path));
     let looking: Vec<_> = wanted.map(|entry| look(&repo, entry).boxed()).collect();
     // In order, so that of a model that is refused the configuration is told: that refusal says why.
@@ -81,7 +87,10 @@ pub async fn resolve(source: &Source, access: &HubAccess) -> Result<Resolved> {
             let facts = head::facts(&repo, gguf, size).await?;
             facts.map_err(|error| not_a_model(NotAModel::Gguf(error.to_string())))?
         }
-        None => facts_of(&looked, &needed).map_err(not_a_model)?,
+        None => {
+            let config = looked.iter().find_map(|looked| looked.config.as_deref());
+            ModelFacts::from_config(config.unwrap_or_default()).map_err(not_a_model)?
+        }
     };
     let files = looked.into_iter().map(|looked| looked.file).collect();
     let manifest = Manifest::new(files, facts);
@@ -109,29 +118,10 @@ struct Entry {
     is_lfs: bool,
 }
 
-/// A file, and its text where that says what the model is.
+/// A file, and the text of the one that says what the model is.
 struct Looked {
     file: ModelFile,
-    text: Option<String>,
-}
-
-/// What config.json says, if the weights are those of the index.
-fn facts_of(looked: &[Looked], needed: &[FilePath]) -> std::result::Result<ModelFacts, NotAModel> {
-    let text = |name: &str| {
-        let mut looked = looked.iter();
-        looked.find_map(|looked| {
-            looked
-                .text
-                .as_deref()
-                .filter(|_| looked.file.path.as_str() == name)
-        })
-    };
-    if !needed.iter().any(|path| path.as_str() == SINGLE)
-        && let Some(index) = text(INDEX)
-    {
-        folder::check_index(index, needed)?;
-    }
-    ModelFacts::from_config(text("config.json").unwrap_or_default())
+    config: Option<String>,
 }
 
 /// Asks until there is an answer, for as long as somebody may wait for it.
@@ -195,8 +185,8 @@ async fn list(repo: &Repo) -> Result<Vec<Entry>> {
 
 /// Learns the digest of a file: the hub knows that of a large one, a small one is read.
 async fn look(repo: &Repo, entry: &Entry) -> Result<Looked> {
-    let is_told = matches!(entry.path.as_str(), "config.json" | INDEX);
-    let text = if entry.is_lfs && !is_told {
+    let is_config = entry.path.as_str() == "config.json";
+    let text = if entry.is_lfs && !is_config {
         None
     } else {
         Some(read(repo, entry).await?)
@@ -210,9 +200,9 @@ async fn look(repo: &Repo, entry: &Entry) -> Result<Looked> {
         size: entry.size,
         sha256,
     };
-    let text = text.filter(|_| is_told);
-    let text = text.map(|text| String::from_utf8_lossy(&text).into_owned());
-    Ok(Looked { file, text })
+    let config = text.filter(|_| is_config);
+    let config = config.map(|text| String::from_utf8_lossy(&text).into_owned());
+    Ok(Looked { file, config })
 }
 
 /// The content of a small file.

@@ -157,6 +157,19 @@ fn a_model_that_a_worker_runs_keeps_its_files() {
 }
 
 #[test]
+fn weights_that_the_index_does_not_name_are_left_at_the_hub() {
+    let scene = Scene::unregistered(2, 1 << 20);
+    for name in ["consolidated.safetensors", "pytorch_model.bin", "README.md"] {
+        fs::write(scene.folder.join(name), vec![7; 2 << 20]).unwrap();
+    }
+    scene.hub.push("org/m", &scene.folder).unwrap();
+    scene.ok(&["models", "register", "m", "--source", "hf:org/m"]);
+    scene.download();
+    scene.is_right();
+    assert_eq!(scene.hub.blob_bytes(), 2 << 20);
+}
+
+#[test]
 fn one_gguf_file_of_a_repository_is_a_model() {
     let gguf = tiny_llama().with_file_name("tiny-llama-gguf");
     let hub = Hub::builder().repo("org/gguf", &gguf).start().unwrap();

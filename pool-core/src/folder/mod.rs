@@ -52,8 +52,9 @@ pub fn check_file(path: &FilePath, first: &[u8], size: u64) -> Result<(), NotAMo
     Ok(())
 }
 
-/// Refuses the text of an [`INDEX`] that names a file which is not among the folder's.
-pub fn check_index(text: &str, paths: &[FilePath]) -> Result<(), NotAModel> {
+/// Of the files of a model, the weights that the text of its [`INDEX`] names and all that are no weights: others are of
+/// another form of the model. Refuses an index that names a file which is not among them.
+pub fn named_by_index(text: &str, paths: &[FilePath]) -> Result<Vec<FilePath>, NotAModel> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
@@ -71,12 +72,13 @@ pub fn check_index(text: &str, paths: &[FilePath]) -> Result<(), NotAModel> {
         let found = paths.iter().find(|path| path.as_str() == shard);
         found.is_some_and(is_weights)
     };
-    match shards.into_iter().find(|shard| !there(shard)) {
-        None => Ok(()),
-        Some(shard) => Err(damaged(format!(
+    if let Some(shard) = shards.iter().find(|shard| !there(shard)) {
+        return Err(damaged(format!(
             "it names {shard:?}, and there are no such weights"
-        ))),
+        )));
     }
+    let is_named = |path: &&FilePath| !is_weights(path) || shards.contains(path.as_str());
+    Ok(paths.iter().filter(is_named).cloned().collect())
 }
 
 fn is_weights(path: &FilePath) -> bool {
@@ -126,8 +128,11 @@ mod tests {
     #[test]
     fn an_index_names_weights_of_the_folder() {
         let there = paths(&["a.safetensors", "config.json", INDEX]);
-        let check = |text: &str| check_index(text, &there);
-        assert_eq!(check(r#"{"weight_map": {"x": "a.safetensors"}}"#), Ok(()));
+        let mut more = there.clone();
+        more.extend(paths(&["consolidated.safetensors"]));
+        let text = r#"{"weight_map": {"x": "a.safetensors"}}"#;
+        assert_eq!(named_by_index(text, &more), Ok(there.clone()));
+        let check = |text: &str| named_by_index(text, &there);
         for (text, reason) in [
             ("{", "EOF"),
             ("{}", "weight_map"),

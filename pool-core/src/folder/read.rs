@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::{HEAD, INDEX, SINGLE, check_file, check_index};
+use super::{HEAD, INDEX, check_file, named_by_index};
 use crate::digest::Hasher;
 use crate::gguf;
 use crate::model::{
@@ -39,7 +39,7 @@ pub fn read(at: &Path) -> Result<Manifest, FolderError> {
     } else {
         needed_files(&list(at)?)
     };
-    let needed = needed.map_err(not_a_model)?;
+    let mut needed = needed.map_err(not_a_model)?;
     let text = |name: &str| {
         let path = at.join(name);
         text(&path).map_err(io_error(&path))
@@ -51,9 +51,8 @@ pub fn read(at: &Path) -> Result<Manifest, FolderError> {
         })?,
         None => ModelFacts::from_config(&text("config.json")?).map_err(not_a_model)?,
     };
-    let has = |name: &str| needed.iter().any(|path| path.as_str() == name);
-    if has(INDEX) && !has(SINGLE) {
-        check_index(&text(INDEX)?, &needed).map_err(not_a_model)?;
+    if needed.iter().any(|path| path.as_str() == INDEX) {
+        needed = named_by_index(&text(INDEX)?, &needed).map_err(not_a_model)?;
     }
     let mut files = Vec::new();
     for path in needed {
@@ -147,6 +146,7 @@ fn hash(at: &Path, path: FilePath) -> io::Result<(ModelFile, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::folder::SINGLE;
     use crate::model::Format;
 
     fn tiny() -> tempfile::TempDir {

@@ -10,12 +10,11 @@ use crate::path::FilePath;
 /// worker reads is small and has a fixed name.
 pub fn needed_files(paths: &[FilePath]) -> Result<Vec<FilePath>, NotAModel> {
     const REQUIRED: [&str; 2] = ["config.json", "tokenizer.json"];
-    const OPTIONAL: [&str; 5] = [
+    const OPTIONAL: [&str; 4] = [
         "tokenizer_config.json",
         "generation_config.json",
         "special_tokens_map.json",
         "chat_template.jinja",
-        INDEX,
     ];
     let has = |name: &str| paths.iter().any(|path| path.as_str() == name);
     if !has(SINGLE)
@@ -37,10 +36,13 @@ pub fn needed_files(paths: &[FilePath]) -> Result<Vec<FilePath>, NotAModel> {
         });
     }
     folder::check_names(paths)?;
-    let needed = |path: &&FilePath| {
-        let name = path.as_str();
-        is_top(path)
-            && (ends(path, ".safetensors") || REQUIRED.contains(&name) || OPTIONAL.contains(&name))
+    // Of two forms of the weights a worker takes the one in a single file.
+    let is_single = has(SINGLE);
+    let needed = |path: &&FilePath| match path.as_str() {
+        SINGLE => true,
+        INDEX => !is_single,
+        _ if ends(path, ".safetensors") => is_top(path) && !is_single,
+        name => REQUIRED.contains(&name) || OPTIONAL.contains(&name),
     };
     Ok(paths.iter().filter(needed).cloned().collect())
 }
@@ -162,6 +164,10 @@ mod tests {
             needed,
             paths(&["config.json", "model.safetensors", "tokenizer.json"])
         );
+        // Of two forms of the weights the one that a worker opens.
+        let mut both = all;
+        both.extend(paths(&[INDEX, "model-00001-of-00002.safetensors"]));
+        assert_eq!(needed_files(&both).unwrap(), needed);
     }
 
     #[test]
