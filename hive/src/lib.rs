@@ -42,6 +42,7 @@ pub mod workers;
 
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use error::{Result, io_error};
 use home::Home;
@@ -66,6 +67,11 @@ impl Hive {
             http: workers::client()?,
         })
     }
+}
+
+/// Locks a mutex whose data is whole at every moment, so that a panic elsewhere does not matter.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Eight digits that nobody else draws.

@@ -1,12 +1,14 @@
 //! How far a download is, line by line, for terminals and logs alike.
 
 use std::io::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use pool_core::name::ModelId;
 use pool_core::rpc::{Moved, Progress};
 use pool_core::units::bytes;
+
+use crate::lock;
 
 /// How often a line is written.
 const EVERY: Duration = Duration::from_secs(2);
@@ -31,7 +33,7 @@ impl Lines {
         let Some(Moved { done, total }) = progress.bytes else {
             return;
         };
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last);
         let now = Instant::now();
         let Some((then, before)) = *last else {
             *last = Some((now, done));

@@ -1,7 +1,7 @@
 //! One content: its streams, its digest, its place in the store.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pool_core::digest::{Hasher, Sha256};
@@ -17,6 +17,7 @@ use super::supplier::Supplier;
 use super::{joined, segment};
 use crate::error::{Result, fail};
 use crate::home::Home;
+use crate::lock;
 use crate::models::{Claim, Parts, Place};
 
 /// Streams at the same time, over all files.
@@ -85,24 +86,18 @@ impl Job {
 
     /// What went wrong and was got around, each once.
     pub fn notes(&self) -> Vec<String> {
-        self.notes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.notes).clone()
     }
 
     /// Contents that were found right and published.
     pub fn came(&self) -> Vec<Sha256> {
-        self.came
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.came).clone()
     }
 
     /// Sets aside what is still to come of a file from the hub, if it may.
     fn allow(&self, file: &ModelFile, here: u64) -> Result<()> {
         let bytes = file.size.saturating_sub(here);
-        let mut allowed = self.allowed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut allowed = lock(&self.allowed);
         match allowed.checked_sub(bytes) {
             Some(rest) => {
                 *allowed = rest;
@@ -122,7 +117,7 @@ impl Job {
     }
 
     fn note(&self, text: String) {
-        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut notes = lock(&self.notes);
         if !notes.contains(&text) {
             notes.push(text);
         }
@@ -215,10 +210,7 @@ pub async fn bring(job: Arc<Job>, file: ModelFile) -> Result<Option<ModelFile>> 
         let error = match block_in_place(|| parts.publish(found)) {
             Ok(()) => {
                 job.pace.file_is_whole();
-                job.came
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(file.sha256);
+                lock(&job.came).push(file.sha256);
                 return Ok(None);
             }
             Err(error) => error,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use pool_core::model::ModelFile;
 use pool_core::name::ModelId;
-use pool_core::rpc::{Fetched, HiveError, Progress};
+use pool_core::rpc::{ErrorCode, Fetched, HiveError, Progress};
 use pool_core::supply::{HubRepo, Peer};
 use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{MissedTickBehavior, interval};
@@ -24,7 +24,6 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::Hive;
 use crate::error::{Result, disk_full};
 use crate::home::Home;
-
 use crate::{machine, models, rates};
 use content::Job;
 use pace::Pace;
@@ -147,7 +146,7 @@ fn joined<T>(task: std::result::Result<Result<T>, tokio::task::JoinError>) -> Re
         Ok(result) => result,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(_) => Err(HiveError {
-            code: pool_core::rpc::ErrorCode::Cancelled,
+            code: ErrorCode::Cancelled,
             message: "the fetch was ended".into(),
             help: None,
         }),

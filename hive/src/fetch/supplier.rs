@@ -64,7 +64,11 @@ impl Supplier {
             .connect_timeout(REACH)
             .read_timeout(SILENCE)
             .build()
-            .map_err(|e| fail(ErrorCode::Io, format!("cannot ask other pools: {e}"), ""))?;
+            .map_err(|e| HiveError {
+                code: ErrorCode::Io,
+                message: format!("cannot ask other pools: {e}"),
+                help: None,
+            })?;
         Ok(Self::Pool { peer, http })
     }
 

@@ -73,9 +73,7 @@ pub(super) fn explain(repo: &Repo, error: &HFError) -> HiveError {
             fail(
                 ErrorCode::HubFailed,
                 format!("{} answers too many requests for now (429)", repo.endpoint),
-                format!(
-                    "try again {when}; what came so far is kept. A token (HF_TOKEN) has a higher limit"
-                ),
+                format!("try again {when}; a token (HF_TOKEN) has a higher limit"),
             )
         }
         other => fail(

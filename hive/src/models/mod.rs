@@ -12,7 +12,6 @@ mod sweep;
 pub use catalog::{
     check_touched, empty, find, load, mark_verified, missing, publish, register, unregister, verify,
 };
-pub use content::has;
 pub use folder::import;
 pub use incoming::{Claim, Incoming, Place, arrived};
 pub use layout::{damaged, touched};

@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use pool_core::digest::{Hasher, Sha256};
 use tokio::sync::watch;
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::incoming::Claim;
 use super::ranges::Ranges;
 use crate::error::{Result, io_error};
-use crate::process;
+use crate::{lock, process};
 
 /// Bytes that are hashed at a time.
 const PIECE: usize = 1 << 20;
@@ -181,10 +181,6 @@ fn range(line: &str, boot: Option<&str>) -> Option<Range<u64>> {
     let range = words.next()?.parse().ok()?..words.next()?.parse().ok()?;
     let holds = words.next().is_none_or(|its_boot| boot == Some(its_boot));
     holds.then_some(range)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
