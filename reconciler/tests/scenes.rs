@@ -1,5 +1,6 @@
 //! The observations of the committed scenarios.
 
+mod fits;
 mod supplies;
 
 use pool_core::device::Device;
@@ -238,5 +239,6 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
         ),
     ];
     scenes.extend(supplies::scenes());
+    scenes.extend(fits::scenes());
     scenes
 }
