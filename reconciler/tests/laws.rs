@@ -272,7 +272,7 @@ fn the_simulation_reaches_every_kind_of_action() {
     use proptest::test_runner::TestRunner;
     let mut runner = TestRunner::deterministic();
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    for _ in 0..500 {
+    for _ in 0..800 {
         let desired = simulation::desired()
             .new_tree(&mut runner)
             .unwrap()
@@ -313,7 +313,11 @@ fn the_simulation_reaches_every_kind_of_action() {
         *seen.entry("no disk").or_default() += no_disk.count();
         let no_room = |after: bool| {
             let blocked = plan.blocked.iter().map(|blocked| &blocked.why);
-            blocked.filter(move |why| why.contains(" has ") && why.starts_with("needs") && why.contains(" after stopping ") == after)
+            blocked.filter(move |why| {
+                why.contains(" has ")
+                    && why.starts_with("needs")
+                    && why.contains(" after stopping ") == after
+            })
         };
         *seen.entry("no memory").or_default() += no_room(false).count();
         *seen.entry("no memory after stopping").or_default() += no_room(true).count();

@@ -9,6 +9,7 @@ use pool_core::units;
 use pool_core::worker::WorkerSpec;
 
 use super::PoolPlanner;
+use super::room::Room;
 use crate::diff::{OldWorker, WorkerDrift};
 use crate::plan::{ActionId, ActionKind, Fit, Order};
 use crate::reason::Reason;
@@ -75,10 +76,8 @@ impl<'a> PoolPlanner<'a, '_> {
         let device = wanted.address.device;
         let bytes = wanted.need.map_or(0, |need| need.bytes);
         let serving = old.iter().any(|worker| worker.serving);
-        let room = self.room.get(&device);
-        let left = room.map_or(u64::MAX, super::Room::left);
         let extra: u64 = self.extra(device).map(|(_, bytes)| bytes).sum();
-        let beside = left.saturating_add(extra);
+        let beside = self.left(device).saturating_add(extra);
         let alone = beside.saturating_add(old.iter().map(|worker| worker.frees).sum());
         if bytes > alone {
             return None;
@@ -86,14 +85,6 @@ impl<'a> PoolPlanner<'a, '_> {
         let replaces = (!old.is_empty()).then_some(match serving && bytes <= beside {
             true => Order::StartFirst,
             false => Order::StopFirst,
-        });
-        let fit = wanted.need.map(|need| Fit {
-            bytes: need.bytes,
-            is_guess: need.is_guess,
-            free: room.map(|_| match replaces {
-                Some(Order::StopFirst) => alone,
-                _ => beside,
-            }),
         });
         let mut stops = Vec::new();
         if replaces == Some(Order::StopFirst) {
@@ -111,6 +102,12 @@ impl<'a> PoolPlanner<'a, '_> {
             let (worker, _) = self.extra(device).next()?;
             self.stop_extra(worker, needs.clone());
         }
+        let free = self.room.get(&device).map(Room::left);
+        let fit = wanted.need.map(|need| Fit {
+            bytes: need.bytes,
+            is_guess: need.is_guess,
+            free,
+        });
         let room = self.room.get_mut(&device);
         stops.extend(room.map(|room| room.take(bytes)).unwrap_or_default());
         stops.sort_unstable();
@@ -136,7 +133,7 @@ impl<'a> PoolPlanner<'a, '_> {
         let mut stopped = self
             .room
             .get(&device)
-            .map(super::Room::stopped)
+            .map(Room::stopped)
             .unwrap_or_default();
         let mut left = self.left(device);
         for (worker, bytes) in self.extra(device) {
@@ -144,9 +141,10 @@ impl<'a> PoolPlanner<'a, '_> {
             left = left.saturating_add(bytes);
         }
         for worker in wanted.old.iter().filter(|worker| worker.frees > 0) {
-            stopped.push(worker.id.to_string());
+            stopped.push(wanted.address.to_string());
             left = left.saturating_add(worker.frees);
         }
+        stopped.dedup();
         let need = wanted.need.map_or(0, |need| need.bytes);
         let (need, left) = (units::bytes(need), units::bytes(left));
         let guess = match wanted.need {
@@ -164,7 +162,7 @@ impl<'a> PoolPlanner<'a, '_> {
     }
 
     fn left(&self, device: Device) -> u64 {
-        self.room.get(&device).map_or(u64::MAX, super::Room::left)
+        self.room.get(&device).map_or(u64::MAX, Room::left)
     }
 
     /// The undeclared workers of a device that free memory and are not stopped yet, those first that nothing follows.
@@ -197,7 +195,7 @@ impl<'a> PoolPlanner<'a, '_> {
             for_spawn: true,
         };
         let id = self.act(stop, Reason::Replaced, needs);
-        self.freed(id, address.device, &worker.id, worker.id.to_string());
+        self.freed(id, address.device, &worker.id, address.to_string());
         id
     }
 

@@ -94,7 +94,7 @@ fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
         prop::collection::vec(model, 0..3),
         prop::collection::vec(content, 2 * MODELS.len() + 1),
         prop::collection::vec(worker, 0..4),
-        select(&[0, GIB, 3 * GIB, 5 * GIB, 64 * GIB][..]),
+        select(&[0, GIB, 3 * GIB, 6 * GIB, 64 * GIB, 64 * GIB][..]),
         select(&[100, 3 * GIB / 2, 100 * GIB, 100 * GIB][..]),
     );
     parts.prop_map(|(installed, models, contents, workers, available, free)| {
