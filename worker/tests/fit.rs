@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use worker::cpu::{Cpu, Scratch};
 use worker::model::{Checkpoint, Config, Decoder, Keep, Kernels, Memory, Network as _};
 
-use crate::support::{Binary, Folder, examples, tiny};
+use crate::support::{Binary, Folder, examples};
 
 /// As a folder is when its model is registered.
 fn manifest(dir: &Path) -> Manifest {
@@ -150,7 +150,8 @@ fn large() -> Folder {
 
 /// What a worker has in memory after it answered a prompt that fills its context, and what it says that its model takes.
 async fn measured(dir: &Path) -> [u64; 2] {
-    let (binary, client) = Binary::serve_with(dir, &["--context", "600", "--slots", "1"]);
+    let (binary, client) =
+        Binary::serve_with(dir, &["--model", "m", "--context", "600", "--slots", "1"]);
     client.until_ready().await;
     let mut body = json!({"job_id": "j", "prompt": "a b ".repeat(290)});
     body["max_tokens"] = json!(2);
@@ -165,7 +166,11 @@ async fn measured(dir: &Path) -> [u64; 2] {
 #[tokio::test]
 async fn what_is_counted_is_what_is_measured() {
     let folder = large();
-    let [small, large] = [measured(&tiny()).await, measured(folder.path()).await];
+    let tiny = Folder::copy();
+    tiny.edit("config.json", |config| {
+        config["max_position_embeddings"] = json!(1024);
+    });
+    let [small, large] = [measured(tiny.path()).await, measured(folder.path()).await];
     let [took, counted] = [0, 1].map(|at| (large[at] - small[at]) as f64);
     assert!(counted > 1e8, "{counted}");
     assert!((took / counted - 1.0).abs() < 0.05, "{took} for {counted}");
