@@ -81,9 +81,10 @@ pub fn need(manifest: &Manifest, spec: &WorkerSpec, threads: Option<u32>) -> Opt
     let weights = weights.filter(|file| file.path.as_str().ends_with(extension));
     let files: u64 = weights.map(|file| file.size).sum();
     let backend = spec.device.backend();
-    let as_stored = match shape.stores_f32(files) {
-        true => Kept::F32,
-        false => Kept::Half,
+    let as_stored = if shape.stores_f32(files) {
+        Kept::F32
+    } else {
+        Kept::Half
     };
     let (matrices, vocabulary) = match (spec.quantize, spec.dtype) {
         (Some(Quantization::Q4), _) => (Kept::Q4, Kept::Q8),

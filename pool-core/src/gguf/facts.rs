@@ -153,7 +153,11 @@ impl Stored {
             self.vocab = line.sizes.get(1).and_then(|&rows| rows.try_into().ok());
         }
         self.has_output |= line.name == "output.weight";
-        if line.name.starts_with("blk.0.") && line.name.ends_with(".bias") {
+        if line
+            .name
+            .strip_prefix("blk.0.")
+            .is_some_and(|name| name.rsplit('.').next() == Some("bias"))
+        {
             let length = line.sizes.iter().copied().next().unwrap_or_default();
             let length = length.try_into().unwrap_or(u32::MAX);
             self.biases = self.biases.saturating_add(length);

@@ -82,9 +82,10 @@ impl<'a> PoolPlanner<'a, '_> {
         if bytes > alone {
             return None;
         }
-        let replaces = (!old.is_empty()).then_some(match serving && bytes <= beside {
-            true => Order::StartFirst,
-            false => Order::StopFirst,
+        let replaces = (!old.is_empty()).then_some(if serving && bytes <= beside {
+            Order::StartFirst
+        } else {
+            Order::StopFirst
         });
         let mut stops = Vec::new();
         if replaces == Some(Order::StopFirst) {
@@ -151,9 +152,10 @@ impl<'a> PoolPlanner<'a, '_> {
             Some(Estimate { is_guess: true, .. }) => " (a guess from its files)",
             _ => "",
         };
-        let after = match stopped.is_empty() {
-            true => String::new(),
-            false => format!(" after stopping {}", stopped.join(", ")),
+        let after = if stopped.is_empty() {
+            String::new()
+        } else {
+            format!(" after stopping {}", stopped.join(", "))
         };
         format!(
             "needs {need}{guess}, {}/{device} has {left}{after}",
