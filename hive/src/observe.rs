@@ -34,6 +34,7 @@ pub async fn observe(hive: &Hive) -> Result<PoolObservation> {
         memory: machine::memory(),
         devices,
         models,
+        arrived: models::arrived(&hive.home)?,
         workers,
     })
 }

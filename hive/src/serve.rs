@@ -31,7 +31,7 @@ use crate::error::{Result, fail, io_error};
 use crate::home::Home;
 
 /// Bytes that are read at a time.
-const PIECE: usize = 512 << 10;
+const PIECE: usize = 128 << 10;
 
 /// What is served, while it is.
 #[derive(Debug)]
@@ -219,7 +219,7 @@ fn body(session: Weak<Session>, file: File, range: Range<u64>) -> Body {
             }
         }
     });
-    Body::from_stream(pieces.buffered(2))
+    Body::from_stream(pieces.buffered(4))
 }
 
 fn read(file: &File, start: u64, length: usize) -> io::Result<Bytes> {

@@ -244,17 +244,17 @@ fn a_device_that_the_pool_lacks_is_refused() {
 fn content_that_does_not_fit_the_disk_is_refused_before_it_comes() {
     let pool = Pool::with(Worker::Missing);
     let mut model = entry("m", &[("a", b"a")]);
-    model.files[0].file.size = 1 << 60;
-    model.size_bytes = 1 << 60;
+    model.files[0].file.size = 1 << 49;
+    model.size_bytes = 1 << 49;
     let mut connection = pool.connect();
     connection.register(&model).unwrap();
     let id = connection.send(pool_core::rpc::Request::Upload {
         sha256: model.files[0].file.sha256,
-        size: 1 << 60,
+        size: 1 << 49,
     });
     let error = connection.answer(id).unwrap_err();
     assert_eq!(error.code, ErrorCode::DiskFull);
-    assert!(error.message.contains("1152.9 PB needed, "), "{error}");
+    assert!(error.message.contains("562.9 TB needed, "), "{error}");
     // The connection goes on.
     connection.call(pool_core::rpc::Request::Observe).unwrap();
 }

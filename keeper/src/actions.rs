@@ -9,12 +9,13 @@ use pool_core::rpc::{ErrorCode, Event, Moved, Outcome, Request};
 use pool_core::source::Source;
 use pool_core::supply::HubAccess;
 use pool_core::units;
-use reconciler::plan::{Action, ActionKind};
+use reconciler::plan::{Action, ActionKind, FetchFile};
 use serde::Serialize;
 
+use crate::allowance::Allowance;
 use crate::apply::lock;
 use crate::failure::Failure;
-use crate::fetch::Fetch;
+use crate::fetch::{Brought, Fetch};
 use crate::fleet_file::FleetFile;
 use crate::pools::Link;
 use crate::progress::Step;
@@ -33,6 +34,23 @@ pub struct Fault {
     pub unreachable: bool,
 }
 
+/// What is worth knowing of an action that was done.
+#[derive(Debug, Default)]
+pub struct Done {
+    pub detail: String,
+    /// Of a fetch, what came.
+    pub brought: Option<Brought>,
+}
+
+impl From<String> for Done {
+    fn from(detail: String) -> Self {
+        Self {
+            detail,
+            brought: None,
+        }
+    }
+}
+
 /// Does actions.
 #[derive(Debug)]
 pub struct Actor<'a> {
@@ -42,6 +60,8 @@ pub struct Actor<'a> {
     pub fleet: &'a FleetName,
     /// As whom the pools ask the hub.
     pub access: &'a HubAccess,
+    /// How much they may take from it.
+    pub allowance: Allowance,
     /// The content that each pool said it lacks when a model was registered.
     pub missing: Mutex<HashMap<(PoolName, ModelId), Vec<ModelFile>>>,
 }
@@ -49,20 +69,20 @@ pub struct Actor<'a> {
 /// The bytes that an action moves, for its progress.
 pub fn bytes(action: &Action) -> Option<u64> {
     match &action.kind {
-        ActionKind::Fetch { files, .. } => Some(files.iter().map(|file| file.file.size).sum()),
+        ActionKind::Fetch { files, .. } => Some(files.iter().map(FetchFile::bytes).sum()),
         _ => None,
     }
 }
 
 impl Actor<'_> {
     /// Does one; on success says what is worth knowing of the result.
-    pub async fn act(&self, action: &Action, step: &Step<'_>) -> Result<String, Fault> {
+    pub async fn act(&self, action: &Action, step: &Step<'_>) -> Result<Done, Fault> {
         let link = self
             .links
             .get(&action.pool)
             .ok_or_else(|| Fault::of("the pool is not connected"))?;
         match &action.kind {
-            ActionKind::Install { .. } => self.install(link, step).await,
+            ActionKind::Install { .. } => self.install(link, step).await.map(Done::from),
             ActionKind::Register {
                 model,
                 source,
@@ -78,7 +98,7 @@ impl Actor<'_> {
                     return Err(Fault::odd(&outcome));
                 };
                 lock(&self.missing).insert((action.pool.clone(), model.clone()), missing);
-                Ok(String::new())
+                Ok(Done::default())
             }
             ActionKind::Fetch {
                 model,
@@ -99,7 +119,7 @@ impl Actor<'_> {
             ActionKind::Spawn { spec, .. } => {
                 let request = Request::Spawn { spec: spec.clone() };
                 match hive(link)?.call(request, |event| tell(step, event)).await? {
-                    Outcome::Spawned(record) => Ok(format!("ready at {}", record.listen)),
+                    Outcome::Spawned(record) => Ok(format!("ready at {}", record.listen).into()),
                     other => Err(Fault::odd(&other)),
                 }
             }
@@ -109,15 +129,13 @@ impl Actor<'_> {
                     owner: Some(self.fleet.clone()),
                     deadline_s: STOP_DEADLINE_S,
                 };
-                gone(hive(link)?.call(request, |event| tell(step, event)).await)
+                let answer = hive(link)?.call(request, |event| tell(step, event)).await;
+                gone(answer).map(Done::from)
             }
             ActionKind::Unregister { model, .. } => {
                 let (model, owner) = (model.clone(), Some(self.fleet.clone()));
-                gone(
-                    hive(link)?
-                        .call(Request::Unregister { model, owner }, |_| ())
-                        .await,
-                )
+                let request = Request::Unregister { model, owner };
+                gone(hive(link)?.call(request, |_| ()).await).map(Done::from)
             }
         }
     }
@@ -206,7 +224,7 @@ pub(crate) fn tell(step: &Step, event: Event) {
             step.bytes(done, total);
         }
         match progress.percent {
-            Some(percent) => step.say(&format!("{} {percent} %", progress.message)),
+            Some(percent) => step.say(&format!("{}, {percent} %", progress.message)),
             None => step.say(&progress.message),
         }
     }

@@ -8,10 +8,12 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use pool_core::name::PoolName;
 use pool_core::supply::HubAccess;
-use reconciler::plan::{Action, ActionId, Plan};
+use reconciler::plan::{Action, ActionId, ActionKind, Plan};
 use serde::Serialize;
 
-use crate::actions::{Actor, Fault, bytes};
+use crate::actions::{Actor, Done, Fault, bytes};
+use crate::allowance::Allowance;
+use crate::fetch::Brought;
 use crate::fleet_file::FleetFile;
 use crate::interrupt::Interrupt;
 use crate::pools::Link;
@@ -24,6 +26,9 @@ use crate::transport::Bundles;
 pub enum Status {
     Done {
         ms: u64,
+        /// Of a fetch, the bytes that came.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        brought: Option<Brought>,
     },
     Failed(Fault),
     /// Something that it needs was not done.
@@ -44,6 +49,8 @@ pub struct Apply<'a> {
     pub links: &'a BTreeMap<PoolName, Link>,
     pub bundles: &'a Bundles,
     pub access: &'a HubAccess,
+    /// Most bytes that come from the hub.
+    pub max_download: Option<u64>,
     /// Actions under way at the same time.
     pub parallelism: usize,
     pub progress: &'a Progress,
@@ -59,6 +66,7 @@ impl Apply<'_> {
             bundles: self.bundles,
             fleet: &self.plan.fleet,
             access: self.access,
+            allowance: Allowance::new(self.max_download, self.plan.download_bytes()),
             missing: Mutex::default(),
         };
         let mut statuses: Vec<Option<Status>> = vec![None; self.plan.actions.len()];
@@ -89,7 +97,7 @@ impl Apply<'_> {
                 () = self.interrupt.times(1), if !told => {
                     told = true;
                     self.progress.line(
-                        "Interrupted: what is under way is finished first. Interrupt again to leave at once.",
+                        "Interrupted: what cannot be taken up later is finished first. Interrupt again to leave at once.",
                     );
                 }
                 next = running.next() => match next {
@@ -106,11 +114,21 @@ impl Apply<'_> {
 
     async fn act(&self, actor: &Actor<'_>, action: &Action) -> (ActionId, Status) {
         let step = self.progress.step(action, bytes(action));
-        let status = match actor.act(action, &step).await {
-            Ok(detail) => {
+        let is_taken_up = matches!(action.kind, ActionKind::Fetch { .. });
+        let done = tokio::select! {
+            biased;
+            done = actor.act(action, &step) => done,
+            // What came is kept: waiting for the rest helps nobody.
+            () = self.interrupt.times(1), if is_taken_up => {
+                step.cut();
+                return (action.id, Status::Cut);
+            }
+        };
+        let status = match done {
+            Ok(Done { detail, brought }) => {
                 let ms = millis(step.elapsed());
                 step.done(&detail);
-                Status::Done { ms }
+                Status::Done { ms, brought }
             }
             Err(fault) => {
                 step.failed(&fault);
@@ -183,7 +201,14 @@ mod tests {
             help: None,
             unreachable: false,
         });
-        let statuses = [Some(Status::Done { ms: 1 }), Some(failed), None];
+        let statuses = [
+            Some(Status::Done {
+                ms: 1,
+                brought: None,
+            }),
+            Some(failed),
+            None,
+        ];
         let now = |needs: &[u32], after: &[u32]| {
             matches!(readiness(&action(needs, after), &statuses), Readiness::Now)
         };

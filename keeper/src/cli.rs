@@ -147,6 +147,9 @@ pub struct Run {
     /// Refuse a plan that downloads more from the hub, such as 10GB or 500MiB
     #[arg(long, value_name = "SIZE", value_parser = pool_core::units::parse_bytes)]
     pub max_download: Option<u64>,
+    /// Fail when a model of the hub is not in the lock file, instead of looking it up
+    #[arg(long)]
+    pub locked: bool,
     /// Print one JSON object a line to stdout, as things happen
     #[arg(long, conflicts_with = "json")]
     pub json_stream: bool,

@@ -12,12 +12,40 @@ use pool_core::supply::{HubRepo, Interface, Peer};
 use pool_core::units;
 use reconciler::fleet::Connect;
 use reconciler::plan::{FetchFile, Supply};
+use serde::Serialize;
 
-use crate::actions::{Actor, Fault, tell};
+use crate::actions::{Actor, Done, Fault, tell};
 use crate::apply::lock;
 use crate::pools::Link;
 use crate::progress::Step;
 use crate::transport::{HiveClient, Lasting};
+
+/// Bytes that really came, from each kind of place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Brought {
+    pub from_hub: u64,
+    pub from_pools: u64,
+    pub from_operator: u64,
+}
+
+impl Brought {
+    fn text(&self) -> String {
+        let parts = [
+            (self.from_hub, "from the hub"),
+            (self.from_pools, "from other pools"),
+            (self.from_operator, "from here"),
+        ];
+        let parts = parts.iter().filter(|(bytes, _)| *bytes > 0);
+        let parts: Vec<String> = parts
+            .map(|(bytes, from)| format!("{} {from}", units::bytes(*bytes)))
+            .collect();
+        if parts.is_empty() {
+            "its content was there".to_owned()
+        } else {
+            parts.join(", ")
+        }
+    }
+}
 
 /// One model on its way to one pool.
 #[derive(Debug)]
@@ -33,18 +61,21 @@ pub(crate) struct Fetch<'a> {
 
 impl Fetch<'_> {
     /// What the pool said it lacks is brought; then the model is whole or this fails.
-    pub async fn run(&self, hive: &HiveClient, step: &Step<'_>) -> Result<String, Fault> {
+    pub async fn run(&self, hive: &HiveClient, step: &Step<'_>) -> Result<Done, Fault> {
         let key = (self.pool.clone(), self.model.clone());
         let missing = lock(&self.actor.missing).remove(&key).unwrap_or_default();
-        let detail = if missing.is_empty() {
-            "its content was there".to_owned()
+        let brought = if missing.is_empty() {
+            Brought::default()
         } else {
             self.bring(hive, missing, step).await?
         };
         let model = self.model.clone();
         let publish = Request::Publish { model };
         hive.call(publish, |event| tell(step, event)).await?;
-        Ok(detail)
+        Ok(Done {
+            detail: brought.text(),
+            brought: Some(brought),
+        })
     }
 
     async fn bring(
@@ -52,7 +83,7 @@ impl Fetch<'_> {
         hive: &HiveClient,
         missing: Vec<ModelFile>,
         step: &Step<'_>,
-    ) -> Result<String, Fault> {
+    ) -> Result<Brought, Fault> {
         let total = size(&missing);
         let (peers, serving) = self.peers(&missing, step).await;
         let hub = self.hub();
@@ -61,12 +92,23 @@ impl Fetch<'_> {
             ..Fetched::default()
         };
         if hub.is_some() || !peers.is_empty() {
-            let model = self.model.clone();
-            let request = Request::Fetch { model, peers, hub };
+            let planned = self.files.iter().filter(|file| file.from == Supply::Hub);
+            let share = self
+                .actor
+                .allowance
+                .take(planned.map(FetchFile::bytes).sum());
+            let request = Request::Fetch {
+                model: self.model.clone(),
+                peers,
+                hub,
+                most_from_hub: share.bytes(),
+            };
             let outcome = hive.call(request, |event| tell(step, event)).await;
-            for call in serving {
-                call.end().await;
+            if let Ok(Outcome::Fetched(fetched)) = &outcome {
+                share.give_back(fetched.from_hub);
             }
+            // Ended without waiting: a pool may have died, or stand still.
+            drop(serving);
             fetched = match outcome? {
                 Outcome::Fetched(fetched) => fetched,
                 other => return Err(Fault::odd(&other)),
@@ -77,16 +119,11 @@ impl Fetch<'_> {
         }
         let sent = size(&fetched.missing);
         self.send(hive, &fetched.missing, total, step).await?;
-        let parts = [
-            (fetched.from_hub, "from the hub"),
-            (fetched.from_pools, "from other pools"),
-            (sent, "from here"),
-        ];
-        let parts = parts.iter().filter(|(bytes, _)| *bytes > 0);
-        let parts: Vec<String> = parts
-            .map(|(bytes, from)| format!("{} {from}", units::bytes(*bytes)))
-            .collect();
-        Ok(parts.join(", "))
+        Ok(Brought {
+            from_hub: fetched.from_hub,
+            from_pools: fetched.from_pools,
+            from_operator: sent,
+        })
     }
 
     fn hub(&self) -> Option<HubRepo> {
@@ -104,7 +141,9 @@ impl Fetch<'_> {
     async fn peers(&self, missing: &[ModelFile], step: &Step<'_>) -> (Vec<Peer>, Vec<Lasting>) {
         let lacks = |file: &ModelFile| missing.iter().any(|lack| lack.sha256 == file.sha256);
         let mut wanted: BTreeMap<&PoolName, Vec<Sha256>> = BTreeMap::new();
-        for FetchFile { file, from } in self.files {
+        for fetched in self.files {
+            let FetchFile { file, from, .. } = fetched;
+            let from = fetched.instead.as_ref().unwrap_or(from);
             if let (Supply::Pool(pool), true) = (from, lacks(file)) {
                 wanted.entry(pool).or_default().push(file.sha256);
             }

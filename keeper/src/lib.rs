@@ -18,6 +18,7 @@
 //! between runs: what a pool runs is recorded on the pool.
 
 pub mod actions;
+pub mod allowance;
 pub mod apply;
 pub mod cli;
 pub mod commands;

@@ -152,8 +152,10 @@ impl Progress {
             None => ProgressBar::new_spinner(),
         });
         let template = match bytes {
-            Some(_) => "  {prefix} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-            None => "  {prefix} {spinner} {msg}",
+            Some(_) => {
+                "  {prefix} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}"
+            }
+            None => "  {prefix} {spinner} {wide_msg}",
         };
         // A template of this file: it parses.
         let style = ProgressStyle::with_template(template);
@@ -274,6 +276,13 @@ impl Step<'_> {
         });
         let colour = self.progress.terminal.colour_err;
         let text = format!("{}: {}", paint(colour, Paint::Bad, "failed"), fault.what);
+        self.end(&text);
+    }
+
+    /// It is left to be taken up by a later run.
+    pub fn cut(self) {
+        let colour = self.progress.terminal.colour_err;
+        let text = format!("{}: what came is kept", paint(colour, Paint::Change, "cut"));
         self.end(&text);
     }
 

@@ -24,6 +24,9 @@ pub struct ModelFile {
     pub sha256: Sha256,
 }
 
+/// No model is larger, in bytes: sums of what many of them take are numbers still.
+const MOST_BYTES: u64 = 1 << 50;
+
 /// The files of a model, sorted by path, and what its `config.json` or GGUF file says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -49,7 +52,13 @@ impl Manifest {
 
     /// Bytes of all files.
     pub fn size(&self) -> u64 {
-        self.files.iter().map(|file| file.size).sum()
+        let sizes = self.files.iter().map(|file| file.size);
+        sizes.fold(0, u64::saturating_add)
+    }
+
+    /// Whether there could be a disk that holds it.
+    pub fn is_possible(&self) -> bool {
+        self.size() <= MOST_BYTES
     }
 }
 

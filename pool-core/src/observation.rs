@@ -1,5 +1,6 @@
 //! What a pool says of itself.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,9 @@ pub struct PoolObservation {
     pub memory: Memory,
     pub devices: Vec<DeviceInfo>,
     pub models: Vec<ObservedModel>,
+    /// Bytes that came already of contents that are on their way.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub arrived: BTreeMap<Sha256, u64>,
     pub workers: Vec<ObservedWorker>,
 }
 

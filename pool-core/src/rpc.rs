@@ -60,6 +60,9 @@ pub enum Request {
         peers: Vec<Peer>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hub: Option<HubRepo>,
+        /// No more bytes than this come from the hub, whatever peers fail to give.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        most_from_hub: Option<u64>,
     },
     /// Give these contents, those of them that are here, to whoever has the token. Answered by [`Event::Serving`]; it
     /// ends when it is cancelled.
@@ -226,6 +229,8 @@ pub enum ErrorCode {
     HubRefused,
     /// The hub or a mirror of it does not answer as one does.
     HubFailed,
+    /// More would have to come from the hub than may.
+    TooMuch,
     /// Another call ended it.
     Cancelled,
     /// The worker did not become ready.

@@ -55,6 +55,10 @@ pub struct KnownDrift {
     pub is_local: bool,
     /// Contents that are there, checked, and as they were then.
     pub contents: BTreeSet<Sha256>,
+    /// Bytes that came already of contents that are on their way.
+    pub arrived: BTreeMap<Sha256, u64>,
+    /// The models of the pool and the contents that each names.
+    pub named: BTreeMap<ModelId, BTreeSet<Sha256>>,
     /// Contents that are there and were touched since they were checked.
     pub touched: BTreeSet<Sha256>,
     /// None where the pool has not said.
@@ -187,6 +191,8 @@ fn diff_known(desired: &Desired, pool: &DesiredPool, seen: &PoolObservation) -> 
         },
     );
     (drift.disk_free, drift.rates) = (Some(seen.disk_free_bytes), seen.rates);
+    drift.arrived.clone_from(&seen.arrived);
+    drift.named = seen.models.iter().map(named).collect();
     drift.available = seen
         .devices
         .iter()
@@ -246,6 +252,11 @@ fn diff_known(desired: &Desired, pool: &DesiredPool, seen: &PoolObservation) -> 
         });
     }
     drift
+}
+
+fn named(model: &ObservedModel) -> (ModelId, BTreeSet<Sha256>) {
+    let files = model.entry.files.iter().map(|file| file.file.sha256);
+    (model.entry.id.clone(), files.collect())
 }
 
 /// The build for a platform, with its target triple, or why there is none.

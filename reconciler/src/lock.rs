@@ -148,10 +148,7 @@ impl Locked {
         if !self.files.is_sorted_by(|a, b| a.path < b.path) {
             return Some("its files are not in order, each once");
         }
-        let mut sizes = self.files.iter().map(|file| file.size);
-        let sum = sizes.try_fold(0, u64::checked_add);
-        sum.is_none()
-            .then_some("its files are larger than any disk")
+        (!self.manifest().is_possible()).then_some("it is larger than any disk")
     }
 }
 

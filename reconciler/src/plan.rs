@@ -43,6 +43,11 @@ impl Plan {
         self.actions.get(id.0 as usize)
     }
 
+    /// Bytes that come from the hub, for all pools.
+    pub fn download_bytes(&self) -> u64 {
+        self.bills.values().map(|bill| bill.from_hub).sum()
+    }
+
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         for action in &self.actions {
@@ -58,9 +63,9 @@ impl Plan {
                     for file in files {
                         match file.from {
                             Supply::Here => {}
-                            Supply::Hub => totals.download_bytes += file.file.size,
+                            Supply::Hub => totals.download_bytes += file.bytes(),
                             Supply::Pool(_) | Supply::Operator => {
-                                totals.copy_bytes += file.file.size;
+                                totals.copy_bytes += file.bytes();
                             }
                         }
                     }
@@ -175,6 +180,24 @@ pub struct FetchFile {
     #[serde(flatten)]
     pub file: ModelFile,
     pub from: Supply,
+    /// Where it comes from when what is here is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead: Option<Supply>,
+    /// Bytes of it that came already, before they were cut off.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub arrived: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl FetchFile {
+    /// Bytes that are still to come.
+    pub fn bytes(&self) -> u64 {
+        self.file.size.saturating_sub(self.arrived)
+    }
 }
 
 /// How a fetch is counted and called.

@@ -53,12 +53,16 @@ pub fn plan(drift: &Drift, options: Options) -> Plan {
             }
         }
     }
-    if options.prune_models {
-        // Last of all: another pool may take what one no longer needs.
-        for (pool, drift) in &drift.pools {
-            if let PoolDrift::Known(drift) = drift {
-                PoolPlanner::new(&mut plan, &mut suppliers, pool, drift).prune();
-            }
+    // Last of all: another pool may take what one no longer needs.
+    for (pool, drift) in &drift.pools {
+        let PoolDrift::Known(drift) = drift else {
+            continue;
+        };
+        let mut last = PoolPlanner::new(&mut plan, &mut suppliers, pool, drift);
+        if options.prune_models {
+            last.prune();
+        } else {
+            last.leave();
         }
     }
     plan

@@ -1,6 +1,6 @@
 //! Who gives a pool a content that it lacks: another pool, before the hub or the operator.
 //!
-//! Whoever received a content gives it on, and nobody to more than [`SERVES`] others while one is
+//! Whoever received a content gives it on, and nobody to more than `SERVES` others while one is
 //! there that gives to fewer: the pools of a content form a tree, and the hub gives it once.
 
 use std::collections::BTreeMap;

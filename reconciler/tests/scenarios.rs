@@ -79,8 +79,13 @@ fn outline(plan: &Plan) -> String {
         let ActionKind::Fetch { files, .. } = kind else {
             continue;
         };
-        for FetchFile { file, from } in files {
-            writeln!(text, "     {} {} from {from:?}", file.path, file.size).unwrap();
+        for fetched in files {
+            let FetchFile { file, from, .. } = fetched;
+            write!(text, "     {} {} from {from:?}", file.path, fetched.bytes()).unwrap();
+            if let Some(instead) = &fetched.instead {
+                write!(text, ", else {instead:?}").unwrap();
+            }
+            text.push('\n');
         }
     }
     for blocked in &plan.blocked {

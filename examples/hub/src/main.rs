@@ -14,7 +14,7 @@ use local_hub::{Hub, Request};
 #[derive(Debug, Parser)]
 #[command(name = "local-hub")]
 struct Args {
-    /// The folder whose folders ORG/NAME are the repositories.
+    /// The folder whose folders ORG/NAME are the repositories, as they are when it starts.
     root: PathBuf,
     /// Where to listen; blobs have a free port of the same address.
     #[arg(long, default_value = "127.0.0.1:0")]

@@ -62,8 +62,9 @@ pub async fn run(hive: &Hive, command: Command, output: &Output) -> Result<()> {
             output.print(&entry, || done("registered", &entry))
         }
         Command::Download { id } => {
-            let entry = download(hive, &id).await?;
-            output.print(&entry, || done("downloaded", &entry))
+            let (entry, came) = download(hive, &id).await?;
+            let what = if came { "downloaded" } else { "already here:" };
+            output.print(&entry, || done(what, &entry))
         }
         Command::Unregister { id } => {
             models::unregister(&home.lock()?, &id, None)?;
@@ -112,7 +113,8 @@ async fn register(
     models::find(&hive.home, &id)
 }
 
-async fn download(hive: &Hive, id: &ModelId) -> Result<CatalogEntry> {
+/// Returns whether anything came.
+async fn download(hive: &Hive, id: &ModelId) -> Result<(CatalogEntry, bool)> {
     let entry = models::find(&hive.home, id)?;
     let Some(commit) = entry.source.revision.clone() else {
         let folder = &entry.source.repo;
@@ -130,11 +132,17 @@ async fn download(hive: &Hive, id: &ModelId) -> Result<CatalogEntry> {
     };
     let lines = Lines::new(id);
     let tell = |progress| lines.tell(&progress);
-    let fetched = fetch::fetch(hive, id, Vec::new(), Some(hub), tell).await?;
+    let from = fetch::From {
+        peers: Vec::new(),
+        hub: Some(hub),
+        most_from_hub: None,
+    };
+    let fetched = fetch::fetch(hive, id, from, tell).await?;
     for note in &fetched.notes {
         say(&format!("note: {note}"));
     }
-    models::publish(&hive.home, id)
+    let entry = models::publish(&hive.home, id)?;
+    Ok((entry, fetched.from_hub > 0))
 }
 
 fn done(what: &str, entry: &CatalogEntry) -> String {

@@ -73,6 +73,7 @@ fn condition_of_model(model: &ObservedModel) -> String {
         (true, 0) => "downloaded".into(),
         (true, n) => format!("{n} damaged"),
         (false, 0) => "not published".into(),
+        (false, n) if n == model.entry.files.len() => "not downloaded".into(),
         (false, n) => format!("{n} of {} missing", model.entry.files.len()),
     }
 }

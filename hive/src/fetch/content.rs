@@ -7,6 +7,7 @@ use std::time::Duration;
 use pool_core::digest::{Hasher, Sha256};
 use pool_core::model::ModelFile;
 use pool_core::rpc::{ErrorCode, HiveError, Progress};
+use pool_core::units;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, block_in_place, spawn_blocking};
 use tokio::time::sleep;
@@ -14,12 +15,15 @@ use tokio::time::sleep;
 use super::pace::Pace;
 use super::supplier::Supplier;
 use super::{joined, segment};
-use crate::error::Result;
+use crate::error::{Result, fail};
 use crate::home::Home;
 use crate::models::{Claim, Parts, Place};
 
 /// Streams at the same time, over all files.
 const STREAMS: usize = 8;
+
+/// Files that are brought at the same time.
+const OPEN: usize = 16;
 
 /// Bytes that are asked for at once.
 const SEGMENT: u64 = 64 << 20;
@@ -37,6 +41,12 @@ pub struct Job {
     suppliers: Vec<Supplier>,
     pub streams: Semaphore,
     pub pace: Pace,
+    /// Files that are open at the same time: each takes two descriptors, and each stream one.
+    open: Semaphore,
+    /// Contents that were found right and published.
+    came: Mutex<Vec<Sha256>>,
+    /// Bytes that may still be asked of the hub.
+    allowed: Mutex<u64>,
     notes: Mutex<Vec<String>>,
 }
 
@@ -51,12 +61,20 @@ pub struct Wanted {
 }
 
 impl Job {
-    pub fn new(home: Home, suppliers: Vec<Supplier>, pace: Pace) -> Self {
+    pub fn new(
+        home: Home,
+        suppliers: Vec<Supplier>,
+        pace: Pace,
+        most_from_hub: Option<u64>,
+    ) -> Self {
         Self {
             home,
             suppliers,
             streams: Semaphore::new(STREAMS),
             pace,
+            open: Semaphore::new(OPEN),
+            came: Mutex::default(),
+            allowed: Mutex::new(most_from_hub.unwrap_or(u64::MAX)),
             notes: Mutex::default(),
         }
     }
@@ -71,6 +89,36 @@ impl Job {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Contents that were found right and published.
+    pub fn came(&self) -> Vec<Sha256> {
+        self.came
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Sets aside what is still to come of a file from the hub, if it may.
+    fn allow(&self, file: &ModelFile, here: u64) -> Result<()> {
+        let bytes = file.size.saturating_sub(here);
+        let mut allowed = self.allowed.lock().unwrap_or_else(PoisonError::into_inner);
+        match allowed.checked_sub(bytes) {
+            Some(rest) => {
+                *allowed = rest;
+                Ok(())
+            }
+            None => Err(fail(
+                ErrorCode::TooMuch,
+                format!(
+                    "{} of {} would come from the hub, which the plan did not say, and --max-download allows {} more",
+                    units::bytes(bytes),
+                    file.path,
+                    units::bytes(*allowed)
+                ),
+                "apply again: the plan then says what is to be downloaded",
+            )),
+        }
     }
 
     fn note(&self, text: String) {
@@ -89,8 +137,8 @@ impl Wanted {
         Some((place, self.job.suppliers.get(*index)?))
     }
 
-    /// The one at this place gives no more: the next is asked. The last one's error ends the fetch.
-    pub fn give_up(&self, place: usize, error: HiveError) -> Result<()> {
+    /// The one at this place gives no more: the next is asked for what is not `here`. The last one's error ends the fetch.
+    pub fn give_up(&self, place: usize, here: u64, error: HiveError) -> Result<()> {
         let next = self.candidates.get(place + 1);
         let next = next.and_then(|index| self.job.suppliers.get(*index));
         let Some(next) = next else {
@@ -100,6 +148,9 @@ impl Wanted {
             self.asked
                 .compare_exchange(place, place + 1, Ordering::Relaxed, Ordering::Relaxed);
         if moved.is_ok() {
+            if next.is_hub() {
+                self.job.allow(&self.file, here)?;
+            }
             let (file, next) = (&self.file.path, next.name());
             self.job.note(format!(
                 "{}; {file} comes from {next} instead",
@@ -111,7 +162,11 @@ impl Wanted {
 }
 
 /// Brings a content into the store. Returns the file when nobody gives it.
-pub async fn bring(job: Arc<Job>, file: ModelFile, mut place: Place) -> Result<Option<ModelFile>> {
+pub async fn bring(job: Arc<Job>, file: ModelFile) -> Result<Option<ModelFile>> {
+    // The semaphore is never closed.
+    let _permit = job.open.acquire().await;
+    let take = || Claim::take_named(&job.home, file.sha256, file.size);
+    let mut place = block_in_place(take)?;
     let mut candidates: Vec<usize> = (0..job.suppliers.len())
         .filter(|&index| job.suppliers[index].gives(&file))
         .collect();
@@ -130,7 +185,7 @@ pub async fn bring(job: Arc<Job>, file: ModelFile, mut place: Place) -> Result<O
             }
             Place::Taken => {
                 sleep(LOOK).await;
-                place = block_in_place(|| Claim::take(&job.home, file.sha256, file.size))?;
+                place = block_in_place(take)?;
                 continue;
             }
             Place::Ours(_) if candidates.is_empty() => return Ok(Some(file)),
@@ -143,6 +198,9 @@ pub async fn bring(job: Arc<Job>, file: ModelFile, mut place: Place) -> Result<O
             candidates: candidates.clone(),
             asked: AtomicUsize::new(0),
         });
+        if wanted.supplier().is_some_and(|(_, first)| first.is_hub()) {
+            job.allow(&file, parts.here())?;
+        }
         let found = match streams(&wanted, &parts).await {
             Ok(found) => found,
             // The operator may have what no pool gives.
@@ -157,6 +215,10 @@ pub async fn bring(job: Arc<Job>, file: ModelFile, mut place: Place) -> Result<O
         let error = match block_in_place(|| parts.publish(found)) {
             Ok(()) => {
                 job.pace.file_is_whole();
+                job.came
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(file.sha256);
                 return Ok(None);
             }
             Err(error) => error,
@@ -172,6 +234,7 @@ pub async fn bring(job: Arc<Job>, file: ModelFile, mut place: Place) -> Result<O
         if is_hub && was_wrong {
             return Err(HiveError {
                 message: format!("{name} gave {} twice, and {}", file.path, error.message),
+                help: Some("if `rbee lock` says that fleet.lock is right, the hub or its mirror has a fault".into()),
                 ..error
             });
         }
@@ -187,7 +250,7 @@ pub async fn bring(job: Arc<Job>, file: ModelFile, mut place: Place) -> Result<O
             candidates.remove(place_of_it);
         }
         drop(parts);
-        place = block_in_place(|| Claim::take(&job.home, file.sha256, file.size))?;
+        place = block_in_place(take)?;
     }
 }
 

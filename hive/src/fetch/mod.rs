@@ -24,58 +24,96 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::Hive;
 use crate::error::{Result, disk_full};
 use crate::home::Home;
-use crate::models::{self, Claim, Place};
-use crate::{machine, rates};
+
+use crate::{machine, models, rates};
 use content::Job;
 use pace::Pace;
 use supplier::Supplier;
+
+/// Who gives what a model lacks.
+#[derive(Debug)]
+pub struct From {
+    pub peers: Vec<Peer>,
+    pub hub: Option<HubRepo>,
+    /// No more bytes than this come from the hub.
+    pub most_from_hub: Option<u64>,
+}
 
 /// Brings the contents that a registered model lacks, each from the first of the peers that gives it, else from the
 /// hub. What was brought is kept whatever happens to the rest.
 pub async fn fetch(
     hive: &Hive,
     model: &ModelId,
-    peers: Vec<Peer>,
-    hub: Option<HubRepo>,
+    from: From,
+    tell: impl Fn(Progress),
+) -> Result<Fetched> {
+    bring(hive, model, from, tell).await.map_err(|mut error| {
+        let kept = "what came is kept";
+        error.help = Some(match error.help {
+            Some(help) => format!("{help}; {kept}"),
+            None => kept.to_owned(),
+        });
+        error
+    })
+}
+
+async fn bring(
+    hive: &Hive,
+    model: &ModelId,
+    from: From,
     tell: impl Fn(Progress),
 ) -> Result<Fetched> {
     let home = &hive.home;
     let entry = block_in_place(|| models::find(home, model))?;
     let missing = block_in_place(|| models::missing(home, &entry));
     let mut suppliers = Vec::new();
-    for peer in peers {
+    for peer in from.peers {
         suppliers.push(Supplier::pool(peer)?);
     }
-    if let Some(hub) = &hub {
+    if let Some(hub) = &from.hub {
         suppliers.push(Supplier::hub(hub)?);
     }
-    let wanted = block_in_place(|| claim(home, &missing))?;
-    let before: u64 = wanted.iter().map(|(_, place)| here(place)).sum();
+    let arrived = block_in_place(|| models::arrived(home))?;
+    let before = |file: &ModelFile| {
+        arrived
+            .get(&file.sha256)
+            .map_or(0, |here| file.size.min(*here))
+    };
     let total = missing.iter().map(|file| file.size).sum();
+    let here = missing.iter().map(before).sum();
     if !suppliers.is_empty() {
-        check_disk(home, &wanted)?;
+        check_disk(home, total - here)?;
     }
     let job = Arc::new(Job::new(
         home.clone(),
         suppliers,
-        Pace::new(missing.len(), total, before),
+        Pace::new(missing.len(), total, here),
+        from.most_from_hub,
     ));
     let mut files = JoinSet::new();
-    for (file, place) in wanted {
-        files.spawn(content::bring(Arc::clone(&job), file, place));
+    for file in missing {
+        files.spawn(content::bring(Arc::clone(&job), file));
     }
     let mut ticks = interval(pace::EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut left = Vec::new();
-    loop {
+    let ended = loop {
         tokio::select! {
             _ = ticks.tick() => tell(job.progress()),
-            brought = files.join_next() => match brought {
-                None => break,
-                Some(brought) => left.extend(joined(brought)?),
+            brought = files.join_next() => match brought.map(joined) {
+                None => break Ok(()),
+                Some(Ok(missing)) => left.extend(missing),
+                Some(Err(error)) => break Err(error),
             },
         }
+    };
+    // Also of what came before an error.
+    files.shutdown().await;
+    let came = job.came();
+    if !came.is_empty() {
+        block_in_place(|| models::mark_verified(&home.lock()?, &came))?;
     }
+    ended?;
     tell(job.progress());
     let (hub, pools) = job.pace.rates();
     // A rate that cannot be noted is no reason to fail.
@@ -95,28 +133,8 @@ pub async fn fetch(
     })
 }
 
-/// Claims each file, or finds who has it.
-fn claim(home: &Home, files: &[ModelFile]) -> Result<Vec<(ModelFile, Place)>> {
-    let each = files.iter().map(|file| {
-        let place = Claim::take(home, file.sha256, file.size)?;
-        Ok((file.clone(), place))
-    });
-    each.collect()
-}
-
-fn here(place: &Place) -> u64 {
-    match place {
-        Place::Ours(claim) => claim.here(),
-        Place::Here | Place::Taken => 0,
-    }
-}
-
 /// Refuses what the disk does not hold, before anything moves.
-fn check_disk(home: &Home, wanted: &[(ModelFile, Place)]) -> Result<()> {
-    let ours = wanted
-        .iter()
-        .filter(|(_, place)| matches!(place, Place::Ours(_)));
-    let needed = ours.map(|(file, place)| file.size - here(place)).sum();
+fn check_disk(home: &Home, needed: u64) -> Result<()> {
     match machine::disk_free(home.root()) {
         Some(free) if free < needed => Err(disk_full(home.root(), Some(needed))),
         _ => Ok(()),

@@ -15,8 +15,6 @@ const LEAST: u64 = 1_000_000;
 #[derive(Debug)]
 pub struct Pace {
     begun: Instant,
-    /// Bytes that were here before.
-    before: u64,
     total: u64,
     files: usize,
     /// Bytes that are here now.
@@ -24,6 +22,8 @@ pub struct Pace {
     whole: AtomicUsize,
     /// Files that somebody else brings.
     elsewhere: AtomicUsize,
+    /// Streams that wait to try again.
+    pausing: AtomicUsize,
     hub: AtomicU64,
     pools: AtomicU64,
 }
@@ -33,12 +33,12 @@ impl Pace {
     pub fn new(files: usize, total: u64, before: u64) -> Self {
         Self {
             begun: Instant::now(),
-            before,
             total,
             files,
             here: AtomicU64::new(before),
             whole: AtomicUsize::new(0),
             elsewhere: AtomicUsize::new(0),
+            pausing: AtomicUsize::new(0),
             hub: AtomicU64::new(0),
             pools: AtomicU64::new(0),
         }
@@ -57,11 +57,12 @@ impl Pace {
 
     /// Somebody else brings a file, or no longer does.
     pub fn waits(&self, begins: bool) {
-        if begins {
-            self.elsewhere.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.elsewhere.fetch_sub(1, Ordering::Relaxed);
-        }
+        count(&self.elsewhere, begins);
+    }
+
+    /// A stream waits to try again, or no longer does.
+    pub fn pauses(&self, begins: bool) {
+        count(&self.pausing, begins);
     }
 
     /// Bytes were wrong and are thrown away.
@@ -96,18 +97,28 @@ impl Pace {
         let done = self.here.load(Ordering::Relaxed).min(self.total);
         let whole = self.whole.load(Ordering::Relaxed);
         let percent = (self.total > 0).then(|| (done * 100 / self.total) as u8);
-        let resumed = if self.before > 0 { ", resumed" } else { "" };
-        let waits = match self.elsewhere.load(Ordering::Relaxed) {
+        let mut waits = match self.elsewhere.load(Ordering::Relaxed) {
             0 => String::new(),
             count => format!(", {count} by another run"),
         };
+        if self.pausing.load(Ordering::Relaxed) > 0 {
+            waits += ", trying again";
+        }
         Progress {
-            message: format!("{whole} of {} files{resumed}{waits}", self.files),
+            message: format!("{whole} of {} files{waits}", self.files),
             percent,
             bytes: Some(Moved {
                 done,
                 total: self.total,
             }),
         }
+    }
+}
+
+fn count(those: &AtomicUsize, begins: bool) {
+    if begins {
+        those.fetch_add(1, Ordering::Relaxed);
+    } else {
+        those.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -16,7 +16,10 @@ use crate::hub::{Patience, Trouble};
 use crate::models::Parts;
 
 /// Bytes that are written at a time.
-const WRITTEN: usize = 1 << 20;
+const WRITTEN: usize = 256 << 10;
+
+/// Fewer bytes of an answer that was cut are no progress: a page that says why there is no file has as many.
+const PROGRESS: u64 = 64 << 10;
 
 /// Bytes after which what was written is made to last. Twice as many may be lost when the power is.
 const KEPT: u64 = 8 << 20;
@@ -42,7 +45,11 @@ pub async fn stream(wanted: Arc<Wanted>, parts: Arc<Parts>, range: Range<u64>) -
         };
         if asked != Some(place) {
             asked = Some(place);
-            patience = Patience::default();
+            patience = if supplier.is_hub() {
+                Patience::default()
+            } else {
+                Patience::least()
+            };
         }
         let before = segment.at;
         let Err(ended) = segment.read(supplier).await else {
@@ -52,12 +59,16 @@ pub async fn stream(wanted: Arc<Wanted>, parts: Arc<Parts>, range: Range<u64>) -
             Ended::Here(error) => return Err(error),
             Ended::There(failure) => failure,
         };
-        if segment.at > before {
+        if segment.at >= before + PROGRESS {
             patience.reset();
         }
         match patience.after(failure.trouble) {
-            Some(pause) => sleep(pause).await,
-            None => wanted.give_up(place, failure.error)?,
+            Some(pause) => {
+                wanted.job.pace.pauses(true);
+                sleep(pause).await;
+                wanted.job.pace.pauses(false);
+            }
+            None => wanted.give_up(place, segment.parts.here(), failure.error)?,
         }
     }
     // The store makes a whole content last by itself.
@@ -136,7 +147,7 @@ impl Segment<'_> {
             error: fail(
                 ErrorCode::HubFailed,
                 format!("{name} ends {path} early: {came} of {wanted} bytes came"),
-                "what came is kept: try again later, or let HF_ENDPOINT name a mirror",
+                "try again later, or let HF_ENDPOINT name a mirror",
             ),
             trouble: Trouble::Passing(None),
         }

@@ -20,7 +20,7 @@ use crate::hub::{Repo, Trouble, innermost};
 const REACH: Duration = Duration::from_secs(3);
 
 /// How long a pool may give nothing.
-const SILENCE: Duration = Duration::from_secs(15);
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// One that gives content.
 #[derive(Debug)]

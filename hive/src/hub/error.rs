@@ -81,7 +81,7 @@ pub(super) fn explain(repo: &Repo, error: &HFError) -> HiveError {
         other => fail(
             ErrorCode::HubFailed,
             format!("{} failed to give {name}: {}", repo.endpoint, cause(other)),
-            "what came so far is kept: try again, or let HF_ENDPOINT name a mirror",
+            "try again, or let HF_ENDPOINT name a mirror",
         ),
     }
 }

@@ -22,6 +22,9 @@ pub use error::{Trouble, innermost};
 pub use patience::Patience;
 pub use resolve::resolve;
 
+/// Where models are looked for when nobody says.
+const HUB: &str = "https://huggingface.co";
+
 /// How long a connection may take to open, and how long nothing may come over it.
 const SILENCE: Duration = Duration::from_secs(20);
 
@@ -58,9 +61,10 @@ impl Repo {
             .client(http(Policy::default())?)
             .cache_enabled(false)
             .retry_max_attempts(0);
-        if let Some(endpoint) = &access.endpoint {
-            client = client.endpoint(endpoint);
-        }
+        let named = std::env::var("HF_ENDPOINT").ok();
+        let named = named.filter(|endpoint| !endpoint.trim().is_empty());
+        let endpoint = access.endpoint.clone().or(named);
+        client = client.endpoint(endpoint.unwrap_or_else(|| HUB.to_owned()));
         if let Some(token) = &access.token {
             client = client.token(token.expose());
         }

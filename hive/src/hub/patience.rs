@@ -12,6 +12,9 @@ const LONGEST: Duration = Duration::from_secs(20);
 /// Failures in a row without one byte between them, for content: about a minute.
 const FAILURES: u32 = 9;
 
+/// The same for other pools.
+const LEAST: u32 = 2;
+
 /// The same for questions that somebody waits for: about two seconds.
 const FEW: u32 = 4;
 
@@ -35,6 +38,14 @@ impl Default for Patience {
 }
 
 impl Patience {
+    /// For a pool, which others can take the place of.
+    pub fn least() -> Self {
+        Self {
+            failures: 0,
+            most: LEAST,
+        }
+    }
+
     /// For a question that somebody waits for.
     pub fn little() -> Self {
         Self {

@@ -84,9 +84,21 @@ pub async fn resolve(source: &Source, access: &HubAccess) -> Result<Resolved> {
         None => facts_of(&looked, &needed).map_err(not_a_model)?,
     };
     let files = looked.into_iter().map(|looked| looked.file).collect();
+    let manifest = Manifest::new(files, facts);
+    if !manifest.is_possible() {
+        let what = format!(
+            "{} says that {source} is larger than any disk",
+            repo.endpoint
+        );
+        return Err(fail(
+            ErrorCode::HubFailed,
+            what,
+            "is it a hub, or a mirror of one?",
+        ));
+    }
     Ok(Resolved {
         commit: repo.commit,
-        manifest: Manifest::new(files, facts),
+        manifest,
     })
 }
 
@@ -144,7 +156,14 @@ async fn commit(repo: &Repo) -> Result<String> {
         let files = repo.files.info().revision(repo.commit.as_str());
         files.send()
     });
-    info.await?.sha.ok_or_else(|| {
+    let sha = info.await?.sha;
+    let is_commit = |sha: &String| {
+        sha.len() == 40
+            && sha
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    sha.filter(is_commit).ok_or_else(|| {
         let what = format!("{} does not say which commit it has", repo.page());
         fail(
             ErrorCode::HubFailed,

@@ -85,6 +85,9 @@ fn check(entry: &CatalogEntry) -> Result<()> {
     if manifest.files.is_empty() {
         return refuse("it has no files".into());
     }
+    if !manifest.is_possible() {
+        return refuse("it is larger than any disk".into());
+    }
     if manifest.digest() != entry.digest || manifest.size() != entry.size_bytes {
         return refuse("its digest or size is not that of its files".into());
     }
@@ -107,7 +110,7 @@ pub fn check_touched(home: &Home, entry: &CatalogEntry) -> Result<()> {
             continue;
         }
         match content::check(home, &file.file, true) {
-            Ok(()) => mark_verified(&home.lock()?, &file.file.sha256)?,
+            Ok(()) => mark_verified(&home.lock()?, &[file.file.sha256])?,
             Err(fault) if is_fault(&fault) => {}
             Err(fault) => return Err(fault),
         }
@@ -120,11 +123,20 @@ fn is_fault(fault: &HiveError) -> bool {
     matches!(fault.code, ErrorCode::WrongContent | ErrorCode::NotFound)
 }
 
-/// Marks content as just found right, wherever the catalog names it.
-pub(super) fn mark_verified(home: &Locked, sha256: &Sha256) -> Result<()> {
+/// Marks contents as just found right, wherever the catalog names them.
+pub fn mark_verified(home: &Locked, contents: &[Sha256]) -> Result<()> {
     let mut catalog = load(home)?;
-    mark(home, &mut catalog, sha256);
+    for sha256 in contents {
+        mark(home, &mut catalog, sha256);
+    }
     save(home, &catalog)
+}
+
+/// Whether any model of the catalog has this content.
+pub(super) fn names(home: &Home, sha256: &Sha256, size: u64) -> Result<bool> {
+    let catalog = load(home)?;
+    let mut files = catalog.models.values().flat_map(|entry| &entry.files);
+    Ok(files.any(|file| file.file.sha256 == *sha256 && file.file.size == size))
 }
 
 fn mark(home: &Home, catalog: &mut Catalog, sha256: &Sha256) {
@@ -214,7 +226,14 @@ pub fn unregister(home: &Locked, id: &ModelId, owner: Option<&FleetName>) -> Res
     }
     check_unused(home, id)?;
     catalog.models.remove(id);
-    save(home, &catalog)?;
+    match save(home, &catalog) {
+        // Its contents are what fills the disk: without them there is room for the rest.
+        Err(error) if error.code == ErrorCode::DiskFull => {
+            sweep(home, &catalog)?;
+            save(home, &catalog)?;
+        }
+        saved => saved?,
+    }
     sweep(home, &catalog)
 }
 

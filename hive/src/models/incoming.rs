@@ -3,13 +3,14 @@
 //! `models/incoming/<sha256>` holds what came. Without a file `<sha256>.parts` beside it that is the beginning of the
 //! content; with one, the parts that its lines name.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use pool_core::digest::{Hasher, Sha256};
-use pool_core::rpc::ErrorCode;
+use pool_core::rpc::{ErrorCode, HiveError};
 use rustix::fs::{FlockOperation, flock};
 
 use super::ranges::Ranges;
@@ -44,17 +45,15 @@ pub struct Claim {
 impl Claim {
     /// Claims a content that the catalog names.
     pub fn take(home: &Home, sha256: Sha256, size: u64) -> Result<Place> {
-        let catalog = catalog::load(home)?;
-        let mut files = catalog.models.values().flat_map(|entry| &entry.files);
-        if !files.any(|file| file.file.sha256 == sha256 && file.file.size == size) {
-            return Err(fail(
-                ErrorCode::NotFound,
-                format!(
-                    "no model of the catalog has content with {size} bytes and sha256 {sha256}"
-                ),
-                "register the model first",
-            ));
+        if catalog::names(home, &sha256, size)? {
+            Self::take_named(home, sha256, size)
+        } else {
+            Err(not_named(&sha256, size))
         }
+    }
+
+    /// Claims a content of which is known that the catalog named it a while ago.
+    pub fn take_named(home: &Home, sha256: Sha256, size: u64) -> Result<Place> {
         if content::has(home, &sha256, size) {
             return Ok(Place::Here);
         }
@@ -83,7 +82,7 @@ impl Claim {
         self.known.len()
     }
 
-    /// Puts the content under its name when `found` is its digest; else it is dropped.
+    /// Puts the content under its name when `found` is its digest, and the catalog still names it; else it is dropped.
     pub(super) fn publish(&self, found: Sha256) -> Result<()> {
         if found != self.sha256 {
             remove(&self.path).map_err(|e| io_error("remove", &self.path, &e))?;
@@ -93,13 +92,53 @@ impl Claim {
             .sync_all()
             .map_err(|e| io_error("write", &self.path, &e))?;
         let home = self.home.lock()?;
+        if !catalog::names(&home, &self.sha256, self.size)? {
+            remove(&self.path).map_err(|e| io_error("remove", &self.path, &e))?;
+            return Err(not_named(&self.sha256, self.size));
+        }
         let blob = home.blob(&self.sha256);
         std::fs::rename(&self.path, &blob)
             .and_then(|()| remove(&self.path))
             .and_then(|()| self.file.set_permissions(Permissions::from_mode(0o400)))
             .and_then(|()| sync_folder(&home.blobs()))
-            .map_err(|e| io_error("write", &blob, &e))?;
-        catalog::mark_verified(&home, &self.sha256)
+            .map_err(|e| io_error("write", &blob, &e))
+    }
+}
+
+fn not_named(sha256: &Sha256, size: u64) -> HiveError {
+    fail(
+        ErrorCode::NotFound,
+        format!("no model of the catalog has content with {size} bytes and sha256 {sha256}"),
+        "register the model first; was it removed meanwhile?",
+    )
+}
+
+/// Bytes that came already, of each content that is on its way.
+pub fn arrived(home: &Home) -> Result<BTreeMap<Sha256, u64>> {
+    let folder = home.incoming();
+    let look = || {
+        let mut arrived = BTreeMap::new();
+        for entry in folder.read_dir()? {
+            let entry = entry?;
+            let sha256 = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok());
+            let Some(sha256) = sha256 else { continue };
+            // It may have become whole since the folder was read.
+            let Ok(length) = entry.metadata().map(|metadata| metadata.len()) else {
+                continue;
+            };
+            let here = parts::read(&entry.path(), length)?.map_or(length, |parts| parts.len());
+            if here > 0 {
+                arrived.insert(sha256, here);
+            }
+        }
+        Ok::<_, io::Error>(arrived)
+    };
+    match look() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        looked => looked.map_err(|e| io_error("read", &folder, &e)),
     }
 }
 
@@ -184,7 +223,8 @@ impl Incoming {
 
     /// Publishes the content under its name; wrong content is dropped.
     pub fn finish(self) -> Result<()> {
-        self.claim.publish(self.hasher.finish())
+        self.claim.publish(self.hasher.finish())?;
+        catalog::mark_verified(&self.claim.home.lock()?, &[self.claim.sha256])
     }
 }
 

@@ -10,11 +10,11 @@ mod ranges;
 mod sweep;
 
 pub use catalog::{
-    check_touched, empty, find, load, missing, publish, register, unregister, verify,
+    check_touched, empty, find, load, mark_verified, missing, publish, register, unregister, verify,
 };
 pub use content::has;
 pub use folder::import;
-pub use incoming::{Claim, Incoming, Place};
+pub use incoming::{Claim, Incoming, Place, arrived};
 pub use layout::{damaged, touched};
 pub use parts::Parts;
 pub use sweep::sweep;

@@ -136,7 +136,7 @@ impl Parts {
         Ok(())
     }
 
-    /// Publishes the content under its name; wrong content is dropped.
+    /// Publishes the content under its name; wrong content is dropped. The catalog is yet to be told.
     pub fn publish(&self, found: Sha256) -> Result<()> {
         self.claim.publish(found)
     }

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use pool_core::digest::Sha256;
 use pool_core::model::Catalog;
 
 use super::incoming;
@@ -38,6 +39,10 @@ pub fn sweep(home: &Locked, catalog: &Catalog) -> Result<()> {
             if Home::RESERVED.iter().any(|name| model.ends_with(name)) {
                 continue;
             }
+            // What is no folder is not of a hive, and is left alone, here as below.
+            if !model.symlink_metadata()?.is_dir() {
+                continue;
+            }
             for folder in list(&model)? {
                 if folders.contains(&folder) {
                     contents.extend(linked(&folder)?);
@@ -52,6 +57,9 @@ pub fn sweep(home: &Locked, catalog: &Catalog) -> Result<()> {
         for path in list(&home.incoming())? {
             // With its parts, if it has any.
             let content = path.with_extension("");
+            if !is_content(&content) || path.is_dir() {
+                continue;
+            }
             // Claimed first: what somebody is bringing now stays.
             if !named_in(&wanted, &content) && incoming::claim(&content)?.is_some() {
                 incoming::remove(&content)?;
@@ -79,11 +87,17 @@ fn starts_temporary(name: &[u8]) -> bool {
 
 fn remove_others(folder: &Path, keep: &BTreeSet<OsString>) -> io::Result<()> {
     for path in list(folder)? {
-        if !named_in(keep, &path) {
+        if !named_in(keep, &path) && is_content(&path) && !path.is_dir() {
             std::fs::remove_file(&path)?;
         }
     }
     Ok(())
+}
+
+/// Whether this is the name of a content.
+fn is_content(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.parse::<Sha256>().is_ok())
 }
 
 fn named_in(names: &BTreeSet<OsString>, path: &Path) -> bool {

@@ -140,9 +140,19 @@ async fn answer(hive: &Hive, request: Request, replies: &Replies) -> Result<Outc
             models::check_touched(&hive.home, &entry)?;
             models::register(&hive.home.lock()?, *entry).map(Outcome::Missing)
         }),
-        Request::Fetch { model, peers, hub } => {
+        Request::Fetch {
+            model,
+            peers,
+            hub,
+            most_from_hub,
+        } => {
             let tell = |progress| replies.progress(progress);
-            fetch::fetch(hive, &model, peers, hub, tell)
+            let from = fetch::From {
+                peers,
+                hub,
+                most_from_hub,
+            };
+            fetch::fetch(hive, &model, from, tell)
                 .await
                 .map(Outcome::Fetched)
         }

@@ -46,5 +46,6 @@ pub fn become_worker(program: &OsStr, arguments: &[OsString]) -> io::Error {
     Command::new(program)
         .args(arguments)
         .env_remove(TOKEN_VARIABLE)
+        .env_remove("HF_TOKEN")
         .exec()
 }

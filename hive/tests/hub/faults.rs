@@ -371,3 +371,52 @@ fn a_disk_that_fills_up_on_the_way_is_said_and_the_rest_comes_later() {
     assert!(said.contains("missing"), "{said}");
     assert!(said.contains("verified m"), "{said}");
 }
+
+#[test]
+fn a_model_of_many_files_needs_few_descriptors() {
+    let scene = Scene::new(300, 5000);
+    let script = r#"ulimit -n 128; exec "$0" models download m"#;
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(&scene.pool.hive);
+    command.env("RBEE_HOME", &scene.pool.home);
+    scene.pool.to_hub(&mut command);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    scene.is_right();
+    assert_eq!(scene.hub.fetched_twice(), 0);
+}
+
+#[test]
+fn a_model_that_is_taken_out_while_it_comes_leaves_nothing() {
+    let scene = Scene::new(1, 20 << 20);
+    let slow = Fault::Slow(10 << 20);
+    scene.hub.faults().add(Place::Blobs, slow, Times::Always);
+    let mut command = scene.command(&["models", "download", "m"]);
+    let run = command.stderr(Stdio::piped()).spawn().unwrap();
+    wait_for("the first bytes", || {
+        (scene.hub.blob_bytes() > 0).then_some(())
+    });
+    scene.ok(&["models", "unregister", "m"]);
+    let output = run.wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("was it removed meanwhile?"), "{error}");
+    assert_eq!(scene.pool.blobs().len(), 0);
+    assert_eq!(scene.incoming(), Vec::<String>::new());
+}
+
+#[test]
+fn sizes_that_no_disk_has_are_refused() {
+    let scene = Scene::unregistered(1, 1000);
+    let entry = serde_json::json!({
+        "type": "file", "path": "extra.safetensors", "size": u64::MAX, "oid": "0".repeat(40),
+        "lfs": { "oid": "0".repeat(64), "size": u64::MAX, "pointerSize": 100 }
+    });
+    scene.hub.add_entry("org/m", entry).unwrap();
+    scene
+        .hub
+        .add_file("org/m", "extra.safetensors", b"x")
+        .unwrap();
+    let error = scene.fails(&["models", "register", "m", "--source", "hf:org/m"]);
+    assert!(error.contains("larger than any disk"), "{error}");
+}

@@ -42,6 +42,7 @@ fn fetch(
         model: entry.id.clone(),
         peers: peers.into_iter().map(peer).collect(),
         hub,
+        most_from_hub: None,
     };
     match connection.call(request)? {
         Outcome::Fetched(fetched) => Ok(fetched),
@@ -137,6 +138,7 @@ fn the_hub_gives_what_a_pool_that_dies_half_way_did_not() {
             serving,
         }],
         hub: Some(hub_of(&scene)),
+        most_from_hub: None,
     });
     // It dies when the first bytes are there.
     let weights = target
@@ -162,6 +164,32 @@ fn the_hub_gives_what_a_pool_that_dies_half_way_did_not() {
     );
     connection.publish(&entry).unwrap();
     assert_eq!(target.blobs(), scene.pool.blobs());
+}
+
+#[test]
+fn a_pool_that_stands_still_is_not_waited_for() {
+    let scene = Scene::new(1, 130 << 20);
+    scene.download();
+    let entry = scene.entry();
+    let mut source = scene.pool.connect();
+    let (_, serving) = serve(&mut source, &entry);
+    let signal = |name: &str| {
+        let mut kill = std::process::Command::new("kill");
+        kill.args(["-s", name, &source.child.id().to_string()]);
+        assert!(kill.status().unwrap().success());
+    };
+    signal("STOP");
+    let target = Pool::with(Worker::Missing);
+    let mut connection = target.connect();
+    let begun = std::time::Instant::now();
+    let fetched = fetch(&mut connection, &entry, vec![serving], Some(hub_of(&scene)));
+    signal("CONT");
+    let fetched = fetched.unwrap();
+    assert!(begun.elapsed() < std::time::Duration::from_secs(50));
+    assert_eq!(
+        (fetched.from_hub, fetched.missing),
+        (entry.size_bytes, vec![])
+    );
 }
 
 #[test]
@@ -229,6 +257,7 @@ fn what_a_cancelled_fetch_brought_is_taken_up() {
         model: entry.id.clone(),
         peers: Vec::new(),
         hub: Some(hub_of(&scene)),
+        most_from_hub: None,
     });
     loop {
         match connection.event(id).unwrap() {

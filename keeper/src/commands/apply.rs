@@ -13,10 +13,13 @@ pub async fn run(global: &Global, args: &Apply, terminal: Terminal) -> Result<Ex
     let options = Options {
         prune_models: args.prune_models,
     };
-    let prepared = prepare::to_apply(global, options, terminal).await?;
+    let prepared = prepare::to_apply(global, options, args.run.locked, terminal).await?;
     let output = args.run.output(global);
     let progress = prepared.show(output, terminal);
-    prepared.check_download(args.run.max_download)?;
+    if let Err(refusal) = prepared.check_download(args.run.max_download) {
+        progress.summary(&prepared.plan, None, refusal.code().0);
+        return Err(refusal);
+    }
     let stopped = stops(&prepared.plan);
     if prepared.file.fleet.workers.is_empty() && stopped > 0 && !args.allow_empty {
         let what = format!("the fleet file names no worker, and {stopped} things would go");
@@ -28,6 +31,12 @@ pub async fn run(global: &Global, args: &Apply, terminal: Terminal) -> Result<Ex
         return Err(Failure::new("nothing was done: the answer was not `yes`"));
     }
     prepared
-        .carry_out(args.parallelism, output, &progress, terminal)
+        .carry_out(
+            args.parallelism,
+            args.run.max_download,
+            output,
+            &progress,
+            terminal,
+        )
         .await
 }

@@ -20,6 +20,6 @@ pub async fn run(global: &Global, args: &Destroy, terminal: Terminal) -> Result<
         return Err(Failure::new("nothing was done: the answer was not `yes`"));
     }
     prepared
-        .carry_out(args.parallelism, output, &progress, terminal)
+        .carry_out(args.parallelism, None, output, &progress, terminal)
         .await
 }

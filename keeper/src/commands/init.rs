@@ -142,7 +142,7 @@ mod tests {
             .unwrap_or_else(|problems| panic!("{problems:#?}"));
         assert_eq!(
             (fleet.pools.len(), fleet.models.len(), fleet.workers.len()),
-            (2, 1, 1)
+            (2, 2, 1)
         );
     }
 

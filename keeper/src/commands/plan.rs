@@ -15,7 +15,7 @@ pub async fn run(global: &Global, args: &Plan, terminal: Terminal) -> Result<Exi
         prune_models: args.prune_models,
     };
     let output = args.run.output(global);
-    let prepared = prepare::to_apply(global, options, terminal).await?;
+    let prepared = prepare::to_apply(global, options, args.run.locked, terminal).await?;
     let plan = &prepared.plan;
     let too_much = prepared.check_download(args.run.max_download).err();
     let faulty = plan.unknown.iter().any(|pool| !pool.unknown.unreachable);

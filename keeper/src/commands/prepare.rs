@@ -40,10 +40,11 @@ pub struct Prepared {
 pub async fn to_apply(
     global: &Global,
     options: Options,
+    must_be_locked: bool,
     terminal: Terminal,
 ) -> Result<Prepared, Failure> {
     let file = FleetFile::load(global.file.as_deref())?;
-    let contents = contents(global, &file, terminal).await?;
+    let contents = contents(global, &file, must_be_locked, terminal).await?;
     prepare(global, file, options, terminal, |file, builds| {
         let known = Known { contents, builds };
         resolve(&file.fleet, &known).map_err(|problems| file.wrong(problems))
@@ -55,16 +56,32 @@ pub async fn to_apply(
 async fn contents(
     global: &Global,
     file: &FleetFile,
+    must_be_locked: bool,
     terminal: Terminal,
 ) -> Result<Contents, Failure> {
-    let mut locked = LockFile::beside(&file.path)?;
+    let locked = LockFile::beside(&file.path)?;
     let models = file
         .hub_models()
         .map(|(id, source)| (id.clone(), source.clone()));
     let is_open = |(id, source): &(ModelId, Source)| locked.lock.get(id, source).is_none();
     let open: Vec<_> = models.filter(is_open).collect();
+    if must_be_locked && !open.is_empty() {
+        let names: Vec<&str> = open.iter().map(|(id, _)| id.as_str()).collect();
+        let what = format!(
+            "{} lacks {}, and --locked forbids to look it up",
+            locked.name(),
+            names.join(", ")
+        );
+        return Err(Failure::new(what).help("`rbee lock` looks it up and writes it"));
+    }
     let bundles = Bundles::find(global.dist.as_deref());
     let found = hub::look_up(&open, &HubAccess::from_env(), &bundles, &global.transport()).await;
+    // Looking up takes a while: another run may have written the file meanwhile.
+    let mut locked = if found.iter().any(Result::is_ok) {
+        LockFile::beside(&file.path)?
+    } else {
+        locked
+    };
     let (mut unknown, mut notes) = (Contents::new(), String::new());
     for ((id, _), found) in open.into_iter().zip(found) {
         match found {
@@ -74,7 +91,7 @@ async fn contents(
                 locked.lock.models.insert(id, found);
             }
             Err(error) => {
-                let help = error.help.map(|help| format!(" ({help})"));
+                let help = error.help.map(|help| format!("; {help}"));
                 let why = format!("{}{}", error.what, help.unwrap_or_default());
                 unknown.insert(id, Err(why));
             }
@@ -160,7 +177,7 @@ impl Prepared {
         let Some(most) = most else {
             return Ok(());
         };
-        let bytes = self.plan.bills.values().map(|bill| bill.from_hub).sum();
+        let bytes = self.plan.download_bytes();
         if bytes <= most {
             return Ok(());
         }
@@ -197,6 +214,7 @@ impl Prepared {
     pub async fn carry_out(
         self,
         parallelism: usize,
+        max_download: Option<u64>,
         output: Output,
         progress: &Progress,
         terminal: Terminal,
@@ -210,6 +228,7 @@ impl Prepared {
             bundles: &self.bundles,
             parallelism,
             access: &HubAccess::from_env(),
+            max_download,
             progress,
             interrupt: &interrupt,
         }

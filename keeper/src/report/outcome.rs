@@ -35,6 +35,7 @@ impl<'a> Report<'a> {
             ..plan.clone()
         }
         .totals();
+        let done = as_brought(done, statuses);
         Self {
             plan,
             statuses,
@@ -112,7 +113,12 @@ impl<'a> Report<'a> {
                 Status::Done { .. } => {}
             }
         }
-        let done = past(&self.done);
+        let is_begun = |status: &Status| matches!(status, Status::Failed(_) | Status::Cut);
+        let done = match past(&self.done) {
+            None if self.statuses.iter().any(is_begun) => "nothing was finished".into(),
+            None => "nothing was done".into(),
+            Some(done) => done,
+        };
         let head = match self.exit() {
             Exit::DONE => "complete",
             Exit::INTERRUPTED => "interrupted",
@@ -133,7 +139,35 @@ impl<'a> Report<'a> {
     }
 }
 
-fn past(done: &Totals) -> String {
+/// The fetches as what really came makes them, which is not always what was planned.
+fn as_brought(done: Totals, statuses: &[Status]) -> Totals {
+    let none = Totals {
+        download: 0,
+        download_bytes: 0,
+        copy: 0,
+        copy_bytes: 0,
+        check: 0,
+        ..done
+    };
+    let brought = statuses.iter().filter_map(|status| match status {
+        Status::Done { brought, .. } => *brought,
+        _ => None,
+    });
+    brought.fold(none, |mut sum, brought| {
+        let copied = brought.from_pools + brought.from_operator;
+        match (brought.from_hub, copied) {
+            (0, 0) => sum.check += 1,
+            (0, _) => sum.copy += 1,
+            _ => sum.download += 1,
+        }
+        sum.download_bytes += brought.from_hub;
+        sum.copy_bytes += copied;
+        sum
+    })
+}
+
+/// What was done; none where nothing was.
+fn past(done: &Totals) -> Option<String> {
     let downloaded = format!("downloaded ({})", units::bytes(done.download_bytes));
     let copied = format!("copied ({})", units::bytes(done.copy_bytes));
     let parts = [
@@ -151,11 +185,7 @@ fn past(done: &Totals) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
-    if parts.is_empty() {
-        "nothing was done".into()
-    } else {
-        parts.join(", ")
-    }
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// How many actions a plan has of which an operator must know that they take something away.
@@ -190,9 +220,9 @@ mod tests {
             ..Totals::default()
         };
         assert_eq!(
-            past(&done),
-            "1 downloaded (988.1 MB), 2 copied (2.0 MB), 1 checked"
+            past(&done).as_deref(),
+            Some("1 downloaded (988.1 MB), 2 copied (2.0 MB), 1 checked")
         );
-        assert_eq!(past(&Totals::default()), "nothing was done");
+        assert_eq!(past(&Totals::default()), None);
     }
 }

@@ -334,7 +334,7 @@ fn an_interrupted_apply_finishes_what_is_under_way_and_is_taken_up() {
     desk.fleet(HERE, "here/cpu");
     apply_cut_at(&desk, "install", "INT")
         .exits(130)
-        .says("what is under way is finished first")
+        .says("what cannot be taken up later is finished first")
         .says("Apply interrupted: 1 installed.")
         .says("not begun: here: spawn chat/here/cpu/0");
     desk.rbee(&["apply", "--yes"])

@@ -117,10 +117,16 @@ fn a_plan_locks_what_is_not_locked_and_needs_no_hub_for_what_is() {
     office.fleet("hf:org/tiny");
     let commit = office.hub().commit("org/tiny").unwrap();
     let note = format!("note: locked tiny at {} (fleet.lock)", &commit[..12]);
+    office
+        .rbee(&["plan", "--locked"])
+        .exits(1)
+        .says("fleet.lock lacks tiny");
+    assert!(!office.desk.path("fleet.lock").exists());
     let first = office
         .rbee(&["plan", "--detailed-exitcode"])
         .exits(2)
         .says(&note);
+    office.rbee(&["plan", "--locked"]).exits(0);
     office.hub = None;
     let second = office.rbee(&["plan", "--detailed-exitcode"]).exits(2);
     assert!(!second.err.contains("note: locked"), "{}", second.err);
@@ -204,6 +210,11 @@ fn a_gated_model_names_its_page_and_the_token_never_shows() {
         .rbee_as(&["-vv", "apply", "--yes"], Some("hf_secret"))
         .exits(0);
     assert!(!format!("{}{}", applied.out, applied.err).contains("hf_secret"));
+    let workers = office.desk.workers();
+    assert_eq!(workers.len(), 1);
+    let environment = fs::read(format!("/proc/{}/environ", workers[0])).unwrap();
+    let environment = String::from_utf8_lossy(&environment).into_owned();
+    assert!(!environment.contains("hf_secret"), "{environment}");
     office.rbee(&["destroy", "--yes"]).exits(0);
 }
 

@@ -154,6 +154,83 @@ fn an_apply_whose_hive_is_killed_again_and_again_gets_there() {
 }
 
 #[test]
+fn what_was_found_wrong_on_the_way_is_not_downloaded_beyond_the_limit() {
+    let office = Office::new();
+    office.fleet("hf:org/tiny");
+    office.rbee(&["apply", "--yes"]).exits(0);
+    let home = office.desk.home();
+    let names = blobs(&home);
+    let blob = |name: &String| home.join("models/blobs").join(name);
+    let weights = names
+        .iter()
+        .max_by_key(|name| fs::metadata(blob(name)).unwrap().len());
+    let weights = blob(weights.unwrap());
+    let mut bytes = fs::read(&weights).unwrap();
+    bytes[100] ^= 1;
+    fs::remove_file(&weights).unwrap();
+    fs::write(&weights, bytes).unwrap();
+    office.hub().forget_requests();
+    let limited = ["apply", "--yes", "--max-download", "0"];
+    office
+        .rbee(&["plan", "--max-download", "0"])
+        .exits(0)
+        .says("to check there, and to bring if they are wrong");
+    office
+        .rbee(&limited)
+        .exits(3)
+        .says("--max-download allows 0 B more");
+    assert_eq!(office.hub().blob_bytes(), 0);
+    // Now the plan knows, and says so.
+    office.rbee(&limited).exits(1).says("the plan downloads 2.");
+    office
+        .rbee(&["apply", "--yes"])
+        .exits(0)
+        .says("Apply complete: 1 downloaded (2.");
+    office.rbee(&["plan", "--detailed-exitcode"]).exits(0);
+    office.rbee(&["destroy", "--yes"]).exits(0);
+}
+
+#[test]
+fn an_interrupted_download_ends_at_once_and_is_taken_up() {
+    let office = Office::new();
+    office.fleet("hf:org/tiny");
+    office.rbee(&["lock"]).exits(0);
+    office.hub().forget_requests();
+    let slow = Fault::Slow(300_000);
+    let slow = office.hub().faults().add(Place::Blobs, slow, Times::Always);
+    let mut command = office.command(&["apply", "--yes"]);
+    let run = command
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while office.hub().blob_bytes() < 1_500_000 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut interrupt = Command::new("kill");
+    interrupt.args(["-s", "INT", &run.id().to_string()]);
+    assert!(interrupt.status().unwrap().success());
+    let output = run.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("download tiny: left under way"), "{said}");
+    let before = office.hub().blob_bytes();
+    assert!(before < 2_400_000, "it went on for {before} bytes");
+    office.hub().faults().remove(slow);
+    // What came is no part of the next plan.
+    let planned = office.rbee(&["plan"]).exits(0);
+    assert!(
+        !planned.out.contains("2.6 MB from the hub"),
+        "{}",
+        planned.out
+    );
+    office.rbee(&["apply", "--yes"]).exits(0);
+    assert!(office.hub().fetched_twice() < 1_100_000);
+    office.rbee(&["plan", "--detailed-exitcode"]).exits(0);
+    office.rbee(&["destroy", "--yes"]).exits(0);
+}
+
+#[test]
 fn every_command_of_models_works_on_a_pool_from_here() {
     let hub = Hub::builder().repo("org/tiny", tiny());
     let office = Office::of(hub.gated("org/tiny", "hf_secret"));
@@ -176,7 +253,7 @@ fn every_command_of_models_works_on_a_pool_from_here() {
     // All of its contents are here already: they are those of the fleet's model.
     models(&["download", "mine"], token)
         .exits(0)
-        .says("downloaded mine");
+        .says("already here: mine");
     models(&["verify", "mine"], None)
         .exits(0)
         .says("verified mine");

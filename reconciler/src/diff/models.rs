@@ -7,7 +7,7 @@ use pool_core::name::FleetName;
 use pool_core::observation::ObservedModel;
 
 use super::ModelDrift;
-use crate::desired::DesiredModel;
+use crate::desired::{Content, DesiredModel};
 use crate::reason::{FieldChange, Reason};
 
 /// The contents that a pool has.
@@ -59,11 +59,7 @@ pub(super) fn diff_model(
             return Some(ModelDrift::Blocked { why });
         }
         Some(current) if current.entry.digest != digest => Reason::Changed {
-            fields: vec![FieldChange {
-                field: "digest".into(),
-                from: current.entry.digest.short(),
-                to: digest.short(),
-            }],
+            fields: changes(current, content),
         },
         Some(current) if !current.entry.downloaded => Reason::Incomplete,
         Some(current) if !current.damaged.is_empty() => Reason::Damaged {
@@ -78,6 +74,23 @@ pub(super) fn diff_model(
         content: Box::new(content.clone()),
         reason,
     })
+}
+
+/// The commits of a model of the hub, and the digests.
+fn changes(current: &ObservedModel, content: &Content) -> Vec<FieldChange> {
+    let change = |field: &str, from: String, to: String| FieldChange {
+        field: field.into(),
+        from,
+        to,
+    };
+    let entry = &current.entry;
+    let short = |commit: &String| commit.chars().take(12).collect();
+    let commits = entry.source.revision.as_ref().zip(content.commit.as_ref());
+    let commits = commits.filter(|(from, to)| from != to);
+    let commits = commits.map(|(from, to)| change("commit", short(from), short(to)));
+    let to = content.manifest.digest().short();
+    let digests = change("digest", entry.digest.short(), to);
+    commits.into_iter().chain([digests]).collect()
 }
 
 /// What somebody else has under the name of a model that the fleet wants.

@@ -79,19 +79,25 @@ impl<'a> PoolPlanner<'a, '_> {
                 self.seen.insert(file.sha256, None);
                 continue;
             }
-            let (from, first) = if self.drift.touched.contains(&file.sha256) {
-                (Supply::Here, None)
-            } else {
-                let is_local = self.drift.is_local;
-                self.suppliers.choose(file.sha256, source, is_local)
-            };
+            let is_local = self.drift.is_local;
+            let (from, first) = self.suppliers.choose(file.sha256, source, is_local);
             after.extend(first);
+            let (from, instead) = if self.drift.touched.contains(&file.sha256) {
+                (Supply::Here, Some(from))
+            } else {
+                (from, None)
+            };
+            let arrived = match from {
+                Supply::Here => 0,
+                _ => self.arrived(file),
+            };
+            self.bill.here += arrived;
             *match from {
                 Supply::Here => &mut self.bill.here,
                 Supply::Pool(_) => &mut self.bill.from_pools,
                 Supply::Hub => &mut self.bill.from_hub,
                 Supply::Operator => &mut self.bill.from_operator,
-            } += file.size;
+            } += file.size - arrived;
             self.seen.insert(file.sha256, Some(fetch));
             let giver = Giver {
                 pool: self.pool,
@@ -99,8 +105,12 @@ impl<'a> PoolPlanner<'a, '_> {
                 fetch: Some(fetch),
             };
             self.suppliers.add(file.sha256, giver);
-            let file = file.clone();
-            fetched.push(FetchFile { file, from });
+            fetched.push(FetchFile {
+                file: file.clone(),
+                from,
+                instead,
+                arrived,
+            });
         }
         let kind = ActionKind::Fetch {
             model: id.clone(),
@@ -122,12 +132,18 @@ impl<'a> PoolPlanner<'a, '_> {
                 || self.drift.touched.contains(sha256)
         };
         let lacking = files.iter().filter(|file| !is_here(file));
-        let needed: u64 = lacking.map(|file| file.size).sum();
+        let needed: u64 = lacking.map(|file| file.size - self.arrived(file)).sum();
         let free = self.drift.disk_free?.saturating_sub(self.bill.brought());
         (needed > free).then(|| {
             let (needed, free) = (units::bytes(needed), units::bytes(free));
             format!("needs {needed} of disk, {free} is free")
         })
+    }
+
+    /// Bytes of a content that came already.
+    fn arrived(&self, file: &ModelFile) -> u64 {
+        let arrived = self.drift.arrived.get(&file.sha256);
+        arrived.map_or(0, |arrived| file.size.min(*arrived))
     }
 
     fn block_model(&mut self, id: &'a ModelId, why: &str) {

@@ -1,6 +1,10 @@
 //! Removes models that are not declared.
 
+use std::collections::BTreeSet;
+
+use pool_core::digest::Sha256;
 use pool_core::name::{ModelId, WorkerId};
+use pool_core::observation::ObservedModel;
 
 use super::PoolPlanner;
 use crate::plan::{Action, ActionId, ActionKind, Supply};
@@ -41,11 +45,47 @@ impl PoolPlanner<'_, '_> {
                 "model {model} stays on {pool}: a worker goes on serving it"
             ));
         }
+        let mut going: Vec<&ModelId> = Vec::new();
         for (model, reason) in removed {
-            let (model, bytes) = (model.entry.id.clone(), model.entry.size_bytes);
+            going.push(&model.entry.id);
+            let (model, bytes) = (model.entry.id.clone(), self.frees(model, &going));
             let kind = ActionKind::Unregister { model, bytes };
             self.act_after(kind, reason.clone(), needs.clone(), after.clone());
         }
+    }
+
+    /// Bytes of the contents of a model that are there, and that no model names which is not `going` too.
+    fn frees(&self, model: &ObservedModel, going: &[&ModelId]) -> u64 {
+        let stays = |sha256: &Sha256| {
+            let mut others = self.drift.named.iter();
+            others.any(|(other, names)| !going.contains(&other) && names.contains(sha256))
+        };
+        let mut seen = BTreeSet::new();
+        let files = model.entry.files.iter().map(|file| &file.file);
+        files
+            .filter(|file| self.drift.contents.contains(&file.sha256) && !stays(&file.sha256))
+            .filter(|file| seen.insert(file.sha256))
+            .map(|file| file.size)
+            .sum()
+    }
+
+    /// Says what `prune` would remove.
+    pub(super) fn leave(&mut self) {
+        let ids: Vec<&ModelId> = self
+            .drift
+            .extra_models
+            .iter()
+            .map(|(model, _)| &model.entry.id)
+            .collect();
+        if ids.is_empty() {
+            return;
+        }
+        let names: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+        let pool = self.pool;
+        self.plan.warnings.push(format!(
+            "the fleet no longer uses {} on {pool}: `--prune-models` removes what nothing uses",
+            names.join(", ")
+        ));
     }
 
     fn gives_to(&self, action: &Action) -> bool {

@@ -120,6 +120,7 @@ fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
                 },
                 threads: Some(8),
             }],
+            arrived: std::collections::BTreeMap::new(),
             models: Vec::new(),
             workers: Vec::new(),
         };

@@ -50,7 +50,6 @@ fn some(bytes: u64) -> Option<String> {
 /// The sums, and the longest time; what is not known of one pool is not known of all.
 fn all<'a>(bills: impl Iterator<Item = &'a Bill>) -> Bill {
     let none = Bill {
-        disk_free: Some(0),
         seconds: Some(0),
         ..Bill::default()
     };
@@ -60,7 +59,8 @@ fn all<'a>(bills: impl Iterator<Item = &'a Bill>) -> Bill {
         from_operator: sum.from_operator + bill.from_operator,
         here: sum.here + bill.here,
         peak_disk: sum.peak_disk + bill.peak_disk,
-        disk_free: sum.disk_free.zip(bill.disk_free).map(|(a, b)| a + b),
+        // Pools may share a disk.
+        disk_free: None,
         seconds: sum.seconds.zip(bill.seconds).map(|(a, b)| a.max(b)),
     })
 }

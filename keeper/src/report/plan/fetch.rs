@@ -10,13 +10,13 @@ use reconciler::plan::{Action, ActionKind, FetchFile, Plan, Supply};
 /// `900.0 MB from pool blep, 88.1 MB from the hub`.
 pub fn ways(source: &Source, files: &[FetchFile]) -> String {
     let mut ways: BTreeMap<&Supply, u64> = BTreeMap::new();
-    for FetchFile { file, from } in files {
-        *ways.entry(from).or_default() += file.size;
+    for file in files {
+        *ways.entry(&file.from).or_default() += file.bytes();
     }
     let way = |(from, bytes): (&Supply, u64)| {
         let bytes = units::bytes(bytes);
         match from {
-            Supply::Here => format!("{bytes} to check there"),
+            Supply::Here => format!("{bytes} to check there, and to bring if they are wrong"),
             Supply::Pool(pool) => format!("{bytes} from pool {pool}"),
             Supply::Hub => format!("{bytes} from the hub"),
             Supply::Operator => format!("{bytes} from {source}"),
@@ -46,14 +46,22 @@ pub fn files(plan: &Plan, fetch: &Action) -> String {
     if is_of_one_way && is_whole {
         return String::new();
     }
-    let cells = files.iter().map(|FetchFile { file, from }| {
-        let from = match from {
-            Supply::Here => "here".into(),
-            Supply::Pool(pool) => format!("pool {pool}"),
-            Supply::Hub => "hub".into(),
-            Supply::Operator => "operator".into(),
-        };
-        (file.path.as_str(), units::bytes(file.size), from)
+    let name = |supply: &Supply| match supply {
+        Supply::Here => "here".into(),
+        Supply::Pool(pool) => format!("pool {pool}"),
+        Supply::Hub => "hub".into(),
+        Supply::Operator => "operator".into(),
+    };
+    let cells = files.iter().map(|fetched| {
+        let mut from = name(&fetched.from);
+        if let Some(instead) = &fetched.instead {
+            from += &format!(", else {}", name(instead));
+        }
+        if fetched.arrived > 0 {
+            from += &format!(" (the rest of {})", units::bytes(fetched.file.size));
+        }
+        let path = fetched.file.path.as_str();
+        (path, units::bytes(fetched.bytes()), from)
     });
     let cells: Vec<_> = cells.collect();
     let paths = cells.iter().map(|(path, _, _)| path.chars().count());

@@ -53,7 +53,12 @@ fn bring(
     let all = files.iter().map(|(file, _)| file.clone()).collect();
     let fetched = files.iter().filter_map(|(file, from)| {
         let (file, from) = (file.clone(), from.clone()?);
-        Some(FetchFile { file, from })
+        Some(FetchFile {
+            file,
+            from,
+            instead: None,
+            arrived: 0,
+        })
     });
     let register = ActionKind::Register {
         model: model.clone(),
@@ -127,7 +132,7 @@ POOL         HUB       POOLS     DISK PEAK  DISK FREE  TIME
 blep         988.1 MB  -         988.1 MB   50.0 GB    about 3 min
 mac          -         988.1 MB  988.1 MB   50.0 GB    about 9 s
 workstation  -         988.1 MB  988.1 MB   50.0 GB    about 9 s
-all          988.1 MB  2.0 GB    3.0 GB     150.0 GB   about 3 min
+all          988.1 MB  2.0 GB    3.0 GB     -          about 3 min
 
 warning: chat is down
 Plan: 1 to download (988.1 MB), 2 to copy (2.0 GB).
@@ -167,7 +172,7 @@ b
     ~ model    qwen-0.5b  (659 B from ./models/qwen: damaged: config.json)
           config.json  659 B  operator
 c
-    ~ model    qwen-0.5b  (659 B to check there: changed on the disk since they were checked: config.json)
+    ~ model    qwen-0.5b  (659 B to check there, and to bring if they are wrong: changed on the disk since they were checked: config.json)
           config.json  659 B  here
 d
     + model    qwen-0.5b  (from what is there: not there yet)
