@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use pool_core::digest::Sha256;
+use pool_core::fit::Estimate;
 use pool_core::model::CatalogEntry;
-use pool_core::observation::{ObservedModel, ObservedWorker, PoolObservation};
+use pool_core::observation::{DeviceInfo, ObservedModel, ObservedWorker, PoolObservation};
 use pool_core::worker::WorkerRecord;
 use tokio::task::{JoinSet, block_in_place};
 
@@ -15,6 +16,12 @@ use crate::{Hive, machine, models, rates, workers};
 pub async fn observe(hive: &Hive) -> Result<PoolObservation> {
     let (models, records) = block_in_place(|| Ok((models(hive)?, workers::all(&hive.home)?)))?;
     let root = hive.home.root();
+    let workers = probe(hive, records).await;
+    let mut devices = machine::devices();
+    for info in &mut devices {
+        let untouched = untouched(info, &models, &workers);
+        info.memory.available = info.memory.available.saturating_sub(untouched);
+    }
     Ok(PoolObservation {
         hostname: machine::hostname(),
         platform: machine::platform(),
@@ -25,11 +32,35 @@ pub async fn observe(hive: &Hive) -> Result<PoolObservation> {
         address: address(std::env::var("SSH_CONNECTION").ok().as_deref()),
         rates: rates::load(&hive.home),
         memory: machine::memory(),
-        devices: machine::devices(),
+        devices,
         models,
         arrived: models::arrived(&hive.home)?,
-        workers: probe(hive, records).await,
+        workers,
     })
+}
+
+/// Bytes that the workers of a device asked for and did not touch yet: the system counts them as free.
+fn untouched(device: &DeviceInfo, models: &[ObservedModel], workers: &[ObservedWorker]) -> u64 {
+    let here =
+        |worker: &&ObservedWorker| worker.alive && worker.record.spec.device == device.device;
+    let untouched = workers.iter().filter(here).map(|worker| {
+        let WorkerRecord {
+            spec,
+            process,
+            memory,
+            ..
+        } = &worker.record;
+        let of_its_model = || {
+            let mut models = models.iter().map(|model| &model.entry);
+            let entry = models.find(|entry| entry.digest == spec.model_digest)?;
+            Some(Estimate::of(&entry.manifest(), spec, device.threads).bytes)
+        };
+        let taken = memory.or_else(of_its_model).unwrap_or_default();
+        let pid = process.as_ref().map(|process| process.pid);
+        let touched = pid.and_then(machine::resident).unwrap_or_default();
+        taken.saturating_sub(touched)
+    });
+    untouched.fold(0, u64::saturating_add)
 }
 
 /// The catalogued models and what is damaged of them.

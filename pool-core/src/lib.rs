@@ -7,10 +7,12 @@
 //! | [`name`], [`device`], [`address`], [`digest`], [`path`] | names that cannot be wrong |
 //! | [`source`], [`model`] | where a model comes from, what it is made of, the catalog of a pool |
 //! | [`supply`] | where the content of its files comes from |
+//! | [`fit`] | what memory a worker takes |
 //! | [`folder`] | whether a model's folder can be whole |
 //! | [`gguf`] | the head of a GGUF file |
 //! | [`worker`] | what a worker should be ([`worker::WorkerSpec`]) and what one is ([`worker::WorkerRecord`]) |
 //! | [`launch`] | the command line of `llm-worker-rbee`, written by the hive and read by the worker |
+//! | [`machine`] | what the texts of Linux say of a machine's memory |
 //! | [`observation`] | what a pool says of itself |
 //! | [`rpc`] | the protocol between `rbee` and `rbee-hive` |
 //! | [`serving`] | the HTTP contract of the worker |
@@ -25,9 +27,11 @@ use std::ops::RangeInclusive;
 pub mod address;
 pub mod device;
 pub mod digest;
+pub mod fit;
 pub mod folder;
 pub mod gguf;
 pub mod launch;
+pub mod machine;
 pub mod model;
 pub mod name;
 pub mod observation;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::Backend;
 use crate::digest::{Hasher, Sha256};
+use crate::fit::Shape;
 use crate::name::{FleetName, ModelId};
 use crate::path::FilePath;
 
@@ -73,6 +74,9 @@ pub struct ModelFacts {
     /// The kind of the stored weights where they are quantised, such as `q8_0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization: Option<String>,
+    /// Where a worker can serve such a model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Shape>,
 }
 
 /// How the weights are stored.
@@ -147,6 +151,7 @@ impl ModelFacts {
             context_length: config.max_position_embeddings,
             vocab_size: config.vocab_size,
             quantization: None,
+            shape: Shape::from_config(text),
         })
     }
 }

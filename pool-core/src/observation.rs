@@ -70,7 +70,7 @@ impl std::fmt::Display for Platform {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     pub total: u64,
-    /// What a program started now could take.
+    /// What a program started now could take, beside what the workers there have asked for and not touched yet.
     pub available: u64,
 }
 
@@ -81,6 +81,9 @@ pub struct DeviceInfo {
     /// Such as the processor's name.
     pub name: String,
     pub memory: Memory,
+    /// How many a worker there computes with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u32>,
 }
 
 /// A catalogued model and which of its files are not as the catalog says.

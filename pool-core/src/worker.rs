@@ -67,6 +67,9 @@ pub struct WorkerRecord {
     pub log: String,
     /// The program that was started, by absolute path: an upgrade leaves it in place.
     pub program: String,
+    /// Bytes of its device that it takes, once it was ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
     /// Why it failed, when it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,

@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use pool_core::address::WorkerAddress;
 use pool_core::device::Device;
 use pool_core::digest::Sha256;
+use pool_core::fit::{self, Estimate};
 use pool_core::name::{FleetName, ModelId, PoolName, WorkerId};
-use pool_core::observation::{ObservedModel, ObservedWorker, Platform, PoolObservation};
+use pool_core::observation::{
+    DeviceInfo, ObservedModel, ObservedWorker, Platform, PoolObservation,
+};
 use pool_core::source::Source;
 use pool_core::supply::Rates;
-use pool_core::worker::WorkerSpec;
+use pool_core::worker::{WorkerRecord, WorkerSpec};
 
 use crate::desired::{Content, Desired, DesiredPool, Purpose};
 use crate::observed::{Bare, Observed, PoolState, Unknown};
@@ -44,8 +47,10 @@ pub struct KnownDrift {
     pub extra_models: Vec<(ObservedModel, Reason)>,
     /// All live workers and their models, whoever owns them.
     pub running: Vec<(WorkerId, ModelId)>,
-    /// Memory that a new worker could take, by device.
+    /// Memory that a new worker could take, by device; empty where no hive has said.
     pub available: BTreeMap<Device, u64>,
+    /// Memory that the live workers of the fleet take, where it is known.
+    pub held: BTreeMap<WorkerId, u64>,
     /// The pool is the operator's own machine.
     pub is_local: bool,
     /// Contents that are there, checked, and as they were then.
@@ -92,8 +97,8 @@ pub enum ModelDrift {
 pub enum WorkerDrift {
     Spawn {
         spec: Box<WorkerSpec>,
-        /// Bytes of the weights that it will load.
-        weights: u64,
+        /// The memory that it takes; none where its process is there already.
+        need: Option<Estimate>,
         /// The processes at its address that must go.
         old: Vec<OldWorker>,
         reason: Reason,
@@ -109,6 +114,15 @@ pub struct OldWorker {
     pub id: WorkerId,
     /// It answers requests now: stopping it is felt.
     pub serving: bool,
+    /// Bytes of its device that it gives back.
+    pub frees: u64,
+}
+
+impl KnownDrift {
+    /// Bytes that stopping a worker of the fleet gives back to its device, as far as it is known.
+    pub fn frees(&self, worker: &WorkerId) -> u64 {
+        self.held.get(worker).copied().unwrap_or_default()
+    }
 }
 
 /// Compares. Total: whatever cannot be done or known is part of the result.
@@ -173,6 +187,7 @@ fn diff_known(desired: &Desired, pool: &DesiredPool, seen: &PoolObservation) -> 
         &Seen {
             models: &seen.models,
             workers: &seen.workers,
+            devices: &seen.devices,
         },
     );
     (drift.disk_free, drift.rates) = (Some(seen.disk_free_bytes), seen.rates);
@@ -191,6 +206,16 @@ fn diff_known(desired: &Desired, pool: &DesiredPool, seen: &PoolObservation) -> 
                 address.device,
                 has.join(", ")
             );
+            *worker = WorkerDrift::Blocked { why };
+        }
+        let info = seen
+            .devices
+            .iter()
+            .find(|info| info.device == address.device);
+        if info.is_some_and(|info| info.memory.total == 0)
+            && matches!(worker, WorkerDrift::Spawn { need: Some(_), .. })
+        {
+            let why = format!("how much memory {} has free is not known", address.device);
             *worker = WorkerDrift::Blocked { why };
         }
     }
@@ -247,6 +272,28 @@ fn build_for(desired: &Desired, platform: &Platform) -> Result<(String, Sha256),
 struct Seen<'a> {
     models: &'a [ObservedModel],
     workers: &'a [ObservedWorker],
+    devices: &'a [DeviceInfo],
+}
+
+impl Seen<'_> {
+    /// How many threads compute there.
+    fn threads(&self, device: Device) -> Option<u32> {
+        let info = self.devices.iter().find(|info| info.device == device);
+        info.and_then(|info| info.threads)
+    }
+
+    /// What a worker takes: what it said, else what its model's files tell.
+    fn held(&self, worker: &ObservedWorker) -> Option<u64> {
+        let WorkerRecord { spec, memory, .. } = &worker.record;
+        if let Some(bytes) = memory {
+            return Some(*bytes);
+        }
+        let mut models = self.models.iter();
+        let model = models.find(|model| model.entry.digest == spec.model_digest)?;
+        let threads = self.threads(spec.device);
+        let need = fit::need(&model.entry.manifest(), spec, threads)?;
+        Some(need.total())
+    }
 }
 
 fn diff_contents(desired: &Desired, pool: &DesiredPool, seen: &Seen) -> KnownDrift {
@@ -286,6 +333,9 @@ fn diff_contents(desired: &Desired, pool: &DesiredPool, seen: &Seen) -> KnownDri
         .iter()
         .filter(|worker| owned(&worker.record.spec.fleet))
         .collect();
+    let live = workers.iter().filter(|worker| worker.alive);
+    let held = live.filter_map(|worker| Some((worker.record.id.clone(), seen.held(worker)?)));
+    drift.held = held.collect();
     for (address, worker) in &pool.workers {
         let content = pool.models.get(&worker.model).map(|model| &model.content);
         let at_address =
@@ -301,7 +351,9 @@ fn diff_contents(desired: &Desired, pool: &DesiredPool, seen: &Seen) -> KnownDri
             continue;
         };
         let spec = worker.spec(&desired.fleet, address, content.manifest.digest());
-        workers::diff_worker(&mut drift, address, spec, content.manifest.size(), &current);
+        let threads = seen.threads(address.device);
+        let need = Estimate::of(&content.manifest, &spec, threads);
+        workers::diff_worker(&mut drift, address, spec, need, &current);
     }
     for worker in workers {
         let declared = worker

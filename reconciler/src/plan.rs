@@ -159,6 +159,9 @@ pub enum ActionKind {
     Spawn {
         spec: Box<WorkerSpec>,
         replaces: Option<Order>,
+        /// None where its process is there already.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fit: Option<Fit>,
     },
     /// Stop a worker and forget it.
     Stop {
@@ -247,6 +250,18 @@ pub struct Bill {
     pub seconds: Option<u64>,
 }
 
+/// The memory of a worker against that of its device, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fit {
+    pub bytes: u64,
+    /// The files of the model do not tell what it takes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_guess: bool,
+    /// What is left for it when it starts; none where the pool has not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free: Option<u64>,
+}
+
 /// How one worker takes the place of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -290,7 +305,7 @@ impl fmt::Display for ActionKind {
                 Way::Copy => write!(f, "copy {model}"),
                 Way::Check => write!(f, "check {model}"),
             },
-            Self::Spawn { spec, replaces } => {
+            Self::Spawn { spec, replaces, .. } => {
                 let verb = if replaces.is_some() {
                     "replace"
                 } else {

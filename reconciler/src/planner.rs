@@ -2,24 +2,26 @@
 //!
 //! Invariants, held for every drift: an action needs and waits for only earlier ones; no action
 //! names a pool whose state is unknown; what is stopped for a replacement is stopped after everything
-//! that the replacement needs was brought; the hub gives each content once; a content is removed from
+//! that the replacement needs was brought; workers fit the memory of their device at every moment; the hub gives each content once; a content is removed from
 //! a pool after the fetches that take it there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pool_core::address::WorkerAddress;
 use pool_core::device::Device;
 use pool_core::digest::Sha256;
-use pool_core::name::{ModelId, PoolName};
-use pool_core::worker::WorkerSpec;
+use pool_core::name::{ModelId, PoolName, WorkerId};
 
-use crate::diff::{Binaries, Drift, KnownDrift, OldWorker, PoolDrift, WorkerDrift};
-use crate::plan::{Action, ActionId, ActionKind, Bill, Blocked, Order, Plan, UnknownPool};
+use crate::diff::{Binaries, Drift, KnownDrift, PoolDrift};
+use crate::plan::{Action, ActionId, ActionKind, Bill, Blocked, Plan, UnknownPool};
 use crate::reason::Reason;
 use crate::suppliers::Suppliers;
 
 mod models;
 mod prune;
+mod room;
+mod workers;
+
+use room::Room;
 
 /// What a plan may do beyond bringing and replacing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,8 +73,10 @@ struct PoolPlanner<'a, 'p> {
     suppliers: &'p mut Suppliers<'a>,
     pool: &'a PoolName,
     drift: &'a KnownDrift,
-    /// Memory left for workers that start while the old ones run.
-    available: BTreeMap<Device, u64>,
+    /// The memory of each device, where it is known.
+    room: BTreeMap<Device, Room>,
+    /// The undeclared workers that the plan stops already.
+    stopped: BTreeSet<&'a WorkerId>,
     /// The last action that brings a model.
     brought: BTreeMap<&'a ModelId, ActionId>,
     /// Models that cannot be brought.
@@ -94,7 +98,12 @@ impl<'a, 'p> PoolPlanner<'a, 'p> {
             suppliers,
             pool,
             drift,
-            available: drift.available.clone(),
+            room: drift
+                .available
+                .iter()
+                .map(|(device, free)| (*device, Room::new(*free)))
+                .collect(),
+            stopped: BTreeSet::new(),
             brought: BTreeMap::new(),
             blocked: BTreeSet::new(),
             seen: BTreeMap::new(),
@@ -128,110 +137,6 @@ impl<'a, 'p> PoolPlanner<'a, 'p> {
         self.models(&base);
         let spawned = self.workers(&base);
         self.stops(&base, &spawned);
-    }
-
-    /// Returns, for each spawn, its model and its action.
-    fn workers(&mut self, base: &[ActionId]) -> Vec<(ModelId, ActionId)> {
-        let mut spawned = Vec::new();
-        for (address, worker) in &self.drift.workers {
-            let what = format!("worker {address}");
-            match worker {
-                WorkerDrift::Blocked { why } => self.block(&what, why),
-                WorkerDrift::Spawn { spec, .. } if self.blocked.contains(&spec.model) => {
-                    self.block(&what, &format!("its model {} is blocked", spec.model));
-                }
-                WorkerDrift::Spawn {
-                    spec,
-                    weights,
-                    old,
-                    reason,
-                } => {
-                    let mut needs = base.to_vec();
-                    needs.extend(self.brought.get(&spec.model));
-                    let id = self.spawn(address, spec, *weights, old, reason, needs);
-                    spawned.push((spec.model.clone(), id));
-                }
-            }
-        }
-        spawned
-    }
-
-    fn spawn(
-        &mut self,
-        address: &WorkerAddress,
-        spec: &WorkerSpec,
-        weights: u64,
-        old: &[OldWorker],
-        reason: &Reason,
-        mut needs: Vec<ActionId>,
-    ) -> ActionId {
-        let serving = old.iter().any(|worker| worker.serving);
-        let replaces = (!old.is_empty()).then(|| {
-            if serving && self.take_room(address.device, weights) {
-                Order::StartFirst
-            } else {
-                Order::StopFirst
-            }
-        });
-        let spawn = ActionKind::Spawn {
-            spec: Box::new(spec.clone()),
-            replaces,
-        };
-        let stop = |worker: &OldWorker| ActionKind::Stop {
-            worker: worker.id.clone(),
-            address: Some(address.clone()),
-            for_spawn: true,
-        };
-        if replaces == Some(Order::StopFirst) {
-            if serving {
-                self.plan.warnings.push(format!(
-                    "{address} is down while it is replaced: there is no memory for both"
-                ));
-            }
-            let stops: Vec<ActionId> = old
-                .iter()
-                .map(|worker| self.act(stop(worker), Reason::Replaced, needs.clone()))
-                .collect();
-            needs.extend(stops);
-            return self.act(spawn, reason.clone(), needs);
-        }
-        let spawned = self.act(spawn, reason.clone(), needs);
-        for worker in old {
-            self.act(stop(worker), Reason::Replaced, vec![spawned]);
-        }
-        spawned
-    }
-
-    /// Stops what is not declared, each after the spawns of the model that it serves.
-    fn stops(&mut self, base: &[ActionId], spawned: &[(ModelId, ActionId)]) {
-        for (worker, reason) in &self.drift.extra_workers {
-            let spec = &worker.record.spec;
-            let successors = spawned.iter().filter(|(model, _)| *model == spec.model);
-            let needs = base
-                .iter()
-                .copied()
-                .chain(successors.map(|(_, id)| *id))
-                .collect();
-            let kind = ActionKind::Stop {
-                worker: worker.record.id.clone(),
-                address: spec.address.clone(),
-                for_spawn: false,
-            };
-            self.act(kind, reason.clone(), needs);
-        }
-    }
-
-    /// Sets memory aside for a worker that starts beside its predecessor: twice its weights, which
-    /// covers weights widened to f32, and a quarter of a gigabyte. Says no when that is not known to be there.
-    fn take_room(&mut self, device: Device, weights: u64) -> bool {
-        let needed = weights.saturating_mul(2).saturating_add(256 << 20);
-        match self.available.get_mut(&device) {
-            Some(available) if *available >= needed => {
-                *available -= needed;
-                true
-            }
-            _ => false,
-        }
     }
 
     fn act(&mut self, kind: ActionKind, reason: Reason, needs: Vec<ActionId>) -> ActionId {

@@ -6,6 +6,7 @@
 )]
 
 mod bad_fleets;
+mod fits;
 mod laws;
 mod scenarios;
 mod scenes;

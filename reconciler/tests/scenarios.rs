@@ -73,6 +73,9 @@ fn outline(plan: &Plan) -> String {
         let (id, pool, kind, reason) = (action.id, &action.pool, &action.kind, &action.reason);
         let (needs, after) = (ids("needs", &action.needs), ids("after", &action.after));
         writeln!(text, "{id} {pool}: {kind} ({reason}){needs}{after}").unwrap();
+        if let ActionKind::Spawn { fit: Some(fit), .. } = kind {
+            writeln!(text, "     {fit:?}").unwrap();
+        }
         let ActionKind::Fetch { files, .. } = kind else {
             continue;
         };

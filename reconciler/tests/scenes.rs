@@ -1,5 +1,6 @@
 //! The observations of the committed scenarios.
 
+mod fits;
 mod supplies;
 
 use pool_core::device::Device;
@@ -65,8 +66,11 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
         quantize: None,
         advertise: None,
     };
-    let ready =
-        |id: &str, spec: WorkerSpec| observed_worker(id, spec, WorkerState::Ready, true, true);
+    let ready = |id: &str, spec: WorkerSpec| {
+        let mut worker = observed_worker(id, spec, WorkerState::Ready, true, true);
+        worker.record.memory = Some(5 * GIB / 2);
+        worker
+    };
     let known = |free: u64, models: Vec<ObservedModel>, workers: Vec<ObservedWorker>| {
         let PoolState::Known(mut seen) = fresh(
             &Bare {
@@ -238,5 +242,6 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
         ),
     ];
     scenes.extend(supplies::scenes());
+    scenes.extend(fits::scenes());
     scenes
 }

@@ -10,6 +10,7 @@ pub use world::Simulation;
 use pool_core::address::WorkerAddress;
 use pool_core::device::{Backend, Device};
 use pool_core::digest::Sha256;
+use pool_core::fit::Shape;
 use pool_core::model::{
     CatalogEntry, CatalogFile, Format, Manifest, ModelFacts, ModelFile, Origin,
 };
@@ -45,6 +46,7 @@ pub fn manifest(model: &str, version: u8) -> Manifest {
         context_length: 512,
         vocab_size: 300,
         quantization: None,
+        shape: (model == "three").then(shape),
     };
     let mut files = vec![
         file("config.json", format!("{model} config"), 500),
@@ -60,6 +62,23 @@ pub fn manifest(model: &str, version: u8) -> Manifest {
         files.push(file("model.safetensors", weights, GIB));
     }
     Manifest::new(files, facts)
+}
+
+/// The shape of the one model that has a known one: 1,235,814,400 parameters.
+fn shape() -> Shape {
+    Shape {
+        layers: 16,
+        hidden: 2048,
+        intermediate: 8192,
+        heads: 32,
+        kv_heads: 8,
+        head_dim: 64,
+        vocab: 128_256,
+        tied: true,
+        biases: 0,
+        context: 512,
+        as_stored: None,
+    }
 }
 
 /// What a model with this source and these files is.
@@ -216,6 +235,7 @@ pub fn observed_worker(
         state,
         log: "/home/rbee/logs/w.log".into(),
         program: "/home/rbee/bin/llm-worker-rbee".into(),
+        memory: None,
         failure: None,
     };
     ObservedWorker {
@@ -246,6 +266,7 @@ pub fn fresh(bare: &Bare, build: Sha256) -> PoolState {
                 device,
                 name: "a processor".into(),
                 memory,
+                threads: Some(8),
             })
             .into(),
         arrived: std::collections::BTreeMap::new(),

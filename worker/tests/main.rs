@@ -7,6 +7,7 @@ mod answers;
 mod batches;
 mod contract;
 mod families;
+mod fit;
 mod goldens;
 mod hardening;
 mod networks;

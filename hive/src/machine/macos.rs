@@ -34,6 +34,12 @@ pub fn memory() -> Memory {
     }
 }
 
+/// Bytes of a process that are in memory.
+pub fn resident(pid: u32) -> Option<u64> {
+    let text = run("/bin/ps", &["-o", "rss=", "-p", &pid.to_string()])?;
+    Some(text.trim().parse::<u64>().ok()? * 1024)
+}
+
 fn sysctl(name: &str) -> Option<String> {
     Some(run("/usr/sbin/sysctl", &["-n", name])?.trim().to_owned())
 }

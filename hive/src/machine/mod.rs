@@ -12,7 +12,7 @@ mod system;
 #[path = "macos.rs"]
 mod system;
 
-pub use system::memory;
+pub use system::{memory, resident};
 
 pub fn hostname() -> String {
     rustix::system::uname()
@@ -36,7 +36,14 @@ pub fn devices() -> Vec<DeviceInfo> {
         device: Device::Cpu,
         name,
         memory: memory(),
+        threads: threads(),
     }]
+}
+
+/// How many threads a program may compute with at the same time.
+fn threads() -> Option<u32> {
+    let count = std::thread::available_parallelism().ok()?;
+    count.get().try_into().ok()
 }
 
 /// Bytes that can still be written where a path lies or would lie.

@@ -82,6 +82,7 @@ pub fn begin(
         state: WorkerState::Starting,
         log: home.log(&id).display().to_string(),
         program: program.display().to_string(),
+        memory: None,
         failure: None,
         spec,
         id,

@@ -45,7 +45,8 @@ pub enum Reported {
     /// Nothing, or another server has the port.
     Nothing,
     Loading(Option<u8>),
-    Ready,
+    /// It takes so many bytes of its device.
+    Ready(u64),
 }
 
 /// Asks the worker of a record how far it is.
@@ -63,7 +64,7 @@ pub async fn ask(client: &Client, record: &WorkerRecord) -> Reported {
         Err(_) => None,
     };
     match health {
-        Some(health) if health.worker_id == record.id => Reported::Ready,
+        Some(health) if health.worker_id == record.id => Reported::Ready(health.memory.total),
         _ => Reported::Nothing,
     }
 }

@@ -56,7 +56,7 @@ pub async fn spawn(
     })?;
     loop {
         let trouble = match timeout_at(deadline, wait(hive, &record, progress)).await {
-            Ok(Ok(())) => return block_in_place(|| settle(hive, &record)),
+            Ok(Ok(memory)) => return block_in_place(|| settle(hive, &record, memory)),
             Ok(Err(trouble)) => trouble,
             Err(_) => Trouble::Failed(format!(
                 "it did not answer within {} s",
@@ -83,24 +83,24 @@ enum Trouble {
     Failed(String),
 }
 
-/// Waits until the worker has answered. Without an end of its own where a worker neither answers
+/// Waits until the worker has answered; the bytes of its device that it takes. Without an end of its own where a worker neither answers
 /// nor ends.
 async fn wait(
     hive: &Hive,
     record: &WorkerRecord,
     progress: &(dyn Fn(Progress) + Sync),
-) -> std::result::Result<(), Trouble> {
+) -> std::result::Result<u64, Trouble> {
     let mut last = None;
     loop {
         let reported = ready::ask(&hive.http, record).await;
-        if reported == Reported::Ready {
+        if let Reported::Ready(memory) = reported {
             match ready::canary(&hive.http, record).await {
                 Err(Unanswered::Busy) => {}
                 Err(wrong) => {
                     let reason = format!("a test request was not answered: {wrong}");
                     return Err(Trouble::Failed(reason));
                 }
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(memory),
             }
         }
         if !record.process.as_ref().is_some_and(process::is_alive) {
@@ -151,11 +151,12 @@ fn lost_its_port(record: &WorkerRecord) -> bool {
 }
 
 /// Writes down that the worker answered.
-fn settle(hive: &Hive, record: &WorkerRecord) -> Result<WorkerRecord> {
+fn settle(hive: &Hive, record: &WorkerRecord, memory: u64) -> Result<WorkerRecord> {
     let home = hive.home.lock()?;
     let mut current = still_wanted(&home, record)?;
-    if current.state != WorkerState::Ready {
+    if current.state != WorkerState::Ready || current.memory != Some(memory) {
         current.state = WorkerState::Ready;
+        current.memory = Some(memory);
         record::save(&home, &current)?;
     }
     Ok(current)

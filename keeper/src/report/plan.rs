@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use pool_core::name::PoolName;
 use pool_core::units;
 use reconciler::desired::Purpose;
-use reconciler::plan::{Action, ActionKind, Order, Plan, Totals};
+use reconciler::plan::{Action, ActionKind, Fit, Order, Plan, Totals};
 use reconciler::reason::Reason;
 
 use crate::terminal::{Paint, paint};
@@ -143,7 +143,7 @@ fn lines(plan: &Plan, action: &Action, colour: bool) -> String {
             let detail = fetch::ways(source, files);
             (symbol, paint_as, "model", model.to_string(), detail)
         }
-        ActionKind::Spawn { spec, replaces } => {
+        ActionKind::Spawn { spec, replaces, .. } => {
             let name = spec
                 .address
                 .as_ref()
@@ -192,9 +192,15 @@ fn lines(plan: &Plan, action: &Action, colour: bool) -> String {
 
 /// The fields of a new worker, or those that change.
 fn fields(action: &Action) -> Vec<(String, String)> {
-    let ActionKind::Spawn { spec, replaces } = &action.kind else {
+    let ActionKind::Spawn {
+        spec,
+        replaces,
+        fit,
+    } = &action.kind
+    else {
         return Vec::new();
     };
+    let memory = fit.as_ref().map(|fit| ("memory".to_owned(), memory(fit)));
     if let Reason::Changed { fields } = &action.reason {
         let change = |field: &reconciler::reason::FieldChange| {
             (
@@ -202,10 +208,10 @@ fn fields(action: &Action) -> Vec<(String, String)> {
                 format!("{} → {}", field.from, field.to),
             )
         };
-        return fields.iter().map(change).collect();
+        return fields.iter().map(change).chain(memory).collect();
     }
     if replaces.is_some() {
-        return Vec::new();
+        return memory.into_iter().collect();
     }
     let mut fields = vec![
         ("model".to_owned(), spec.model.to_string()),
@@ -224,7 +230,22 @@ fn fields(action: &Action) -> Vec<(String, String)> {
         spec.advertise
             .map(|address| ("advertise".to_owned(), address.to_string())),
     );
+    fields.extend(memory);
     fields
+}
+
+/// `1.2 GB of 24.4 GB free`.
+fn memory(fit: &Fit) -> String {
+    let need = units::bytes(fit.bytes);
+    let guess = if fit.is_guess {
+        " (a guess from its files)"
+    } else {
+        ""
+    };
+    match fit.free {
+        Some(free) => format!("{need}{guess} of {} free", units::bytes(free)),
+        None => format!("{need}{guess}; what is free is not known before the hive runs"),
+    }
 }
 
 /// `1 to download (988.1 MB), 2 to copy (2.1 MB), 3 to spawn`; what is zero is left out.

@@ -7,6 +7,7 @@ use super::error::Error;
 use super::header::{Header, TableLine};
 use super::reader::{Arrays, Reader};
 use super::value::{Array, Value};
+use crate::fit::{self, Kept, Shape};
 use crate::model::{Format, ModelFacts};
 
 const ARCHITECTURE: &str = "general.architecture";
@@ -21,8 +22,9 @@ impl ModelFacts {
     pub fn from_gguf(path: &Path, size: u64, source: impl Read) -> Result<Self, Error> {
         let mut reader = Reader::new(path, source, size, Arrays::Counted);
         let header = Header::read(&mut reader)?;
+        let mut stored = Stored::new();
         for number in 0..header.tensors {
-            TableLine::read(&mut reader, number, header.tensors)?;
+            stored.add(&TableLine::read(&mut reader, number, header.tensors)?);
         }
         let said = Said { path, header };
         let name = said.need(ARCHITECTURE, "no text", Value::as_str)?;
@@ -33,9 +35,11 @@ impl ModelFacts {
         };
         let window = said.header.metadata.get(&key("attention.sliding_window"));
         let kind = said.get(KIND, NO_NUMBER, whole)?;
+        let context = said.need(&key("context_length"), NO_NUMBER, whole)?;
         Ok(Self {
             format: Format::Gguf,
-            context_length: said.need(&key("context_length"), NO_NUMBER, whole)?,
+            context_length: context,
+            shape: said.shape(name, context, &stored),
             vocab_size: vocabulary,
             quantization: kind.and_then(quantization).map(str::to_owned),
             // Mistral's models are `llama`; the window tells them apart.
@@ -53,6 +57,41 @@ struct Said<'a> {
 }
 
 impl Said<'_> {
+    /// None where a worker could not serve such a model.
+    fn shape(&self, name: &str, named: u32, stored: &Stored) -> Option<Shape> {
+        let value = |key: &str| self.header.metadata.get(&format!("{name}.{key}"));
+        // A list with one for each layer stands for its value where all are the same.
+        let number = |key: &str| {
+            let value = value(key)?;
+            let first = value
+                .as_scalars()
+                .and_then(|list| list.values().next()?.as_u64());
+            first.or_else(|| value.as_u64())?.try_into().ok()
+        };
+        if !matches!(name, "llama" | "qwen2" | "phi3") {
+            return None;
+        }
+        let (hidden, heads): (u32, u32) =
+            (number("embedding_length")?, number("attention.head_count")?);
+        let even = hidden.checked_div(heads)?;
+        let scaling = value("rope.scaling.type").and_then(Value::as_str);
+        let factor = value("rope.scaling.factor").and_then(Value::as_f64);
+        let original = number("rope.scaling.original_context_length");
+        Some(Shape {
+            layers: number("block_count")?,
+            hidden,
+            intermediate: number("feed_forward_length")?,
+            heads,
+            kv_heads: number("attention.head_count_kv").unwrap_or(heads),
+            head_dim: number("attention.key_length").unwrap_or(even),
+            vocab: stored.vocab?,
+            tied: !stored.has_output,
+            biases: stored.biases,
+            context: fit::reach(named, scaling.unwrap_or_default(), factor, original),
+            as_stored: Some(stored.bytes?),
+        })
+    }
+
     /// What a key says; an error that it is `wrong` where `read` has no answer.
     fn get<'a, T>(
         &'a self,
@@ -77,6 +116,65 @@ impl Said<'_> {
         let missing = || Error::missing(self.path, format!("key `{}`", key.escape_debug()));
         self.get(key, wrong, read)?.ok_or_else(missing)
     }
+}
+
+/// What the tensor table says of the memory that the weights take.
+struct Stored {
+    /// Bytes as kept on a CPU; none where no worker reads one of them.
+    bytes: Option<u64>,
+    /// Rows of the embedding.
+    vocab: Option<u32>,
+    has_output: bool,
+    /// Numbers of the biases of the first layer.
+    biases: u32,
+}
+
+impl Stored {
+    fn new() -> Self {
+        Self {
+            bytes: Some(0),
+            vocab: None,
+            has_output: false,
+            biases: 0,
+        }
+    }
+
+    fn add(&mut self, line: &TableLine) {
+        let bytes = match line.sizes[..] {
+            [columns, rows] => kept(line.kind).and_then(|kept| fit::matrix(kept, [rows, columns])),
+            [length] => length.checked_mul(4),
+            _ => None,
+        };
+        self.bytes = match (self.bytes, bytes) {
+            (Some(sum), Some(bytes)) => sum.checked_add(bytes),
+            _ => None,
+        };
+        if line.name == "token_embd.weight" {
+            self.vocab = line.sizes.get(1).and_then(|&rows| rows.try_into().ok());
+        }
+        self.has_output |= line.name == "output.weight";
+        if line
+            .name
+            .strip_prefix("blk.0.")
+            .is_some_and(|name| name.rsplit('.').next() == Some("bias"))
+        {
+            let length = line.sizes.iter().copied().next().unwrap_or_default();
+            let length = length.try_into().unwrap_or(u32::MAX);
+            self.biases = self.biases.saturating_add(length);
+        }
+    }
+}
+
+/// How a CPU keeps a matrix of this number of `enum ggml_type`; none for those that no worker reads.
+fn kept(kind: u32) -> Option<Kept> {
+    Some(match kind {
+        0 => Kept::F32,
+        1 | 30 => Kept::Half,
+        2 => Kept::Q4,
+        8 | 13 | 14 => Kept::Q8,
+        12 => Kept::Q4Min,
+        _ => return None,
+    })
 }
 
 const NO_NUMBER: &str = "no whole number below 2³²";

@@ -5,6 +5,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::{Error, LONGEST_HEAD};
+use crate::fit::Shape;
 use crate::model::{Format, ModelFacts};
 
 const U32: u32 = 4;
@@ -89,6 +90,20 @@ fn the_facts_are_those_of_the_head_and_the_weights_are_not_read() {
         context_length: 512,
         vocab_size: 768,
         quantization: Some("q8_0".to_owned()),
+        shape: Some(Shape {
+            layers: 3,
+            hidden: 128,
+            intermediate: 256,
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 32,
+            vocab: 768,
+            tied: false,
+            biases: 0,
+            context: 512,
+            // 638,976 weights of 34 bytes for each 32, and 896 of 4.
+            as_stored: Some(682_496),
+        }),
     };
     assert_eq!(facts.unwrap(), expected);
     assert!(read.get() < HEAD as u64 + (16 << 10), "{}", read.get());

@@ -1,6 +1,7 @@
 //! One worker against the processes at its address.
 
 use pool_core::address::WorkerAddress;
+use pool_core::fit::Estimate;
 use pool_core::observation::ObservedWorker;
 use pool_core::worker::{WorkerSpec, WorkerState};
 
@@ -11,7 +12,7 @@ pub(super) fn diff_worker(
     drift: &mut KnownDrift,
     address: &WorkerAddress,
     spec: WorkerSpec,
-    weights: u64,
+    need: Estimate,
     current: &[&ObservedWorker],
 ) {
     let hash = spec.hash();
@@ -45,11 +46,12 @@ pub(super) fn diff_worker(
     let old = old.iter().map(|worker| OldWorker {
         id: worker.record.id.clone(),
         serving: worker.is_serving(),
+        frees: drift.frees(&worker.record.id),
     });
     let drifted = WorkerDrift::Spawn {
         old: old.collect(),
         spec: Box::new(spec),
-        weights,
+        need: kept.is_none().then_some(need),
         reason,
     };
     drift.workers.insert(address.clone(), drifted);

@@ -1,4 +1,5 @@
 use pool_core::digest::Sha256;
+use pool_core::fit::Shape;
 use pool_core::model::Format;
 use proptest::prelude::*;
 
@@ -21,6 +22,7 @@ fn facts(format: Format, quantization: Option<&str>) -> ModelFacts {
         context_length: 32768,
         vocab_size: 151_936,
         quantization: quantization.map(str::to_owned),
+        shape: None,
     }
 }
 
@@ -192,6 +194,7 @@ prop_compose! {
         architecture in "\\PC{0,12}",
         numbers in any::<(u32, u32)>(),
         quantization in proptest::option::of("[a-z0-9_]{0,6}"),
+        shape in proptest::option::of(any_shape()),
         files in proptest::collection::vec(any_file(), 1..6),
     ) -> Locked {
         let facts = ModelFacts {
@@ -200,11 +203,29 @@ prop_compose! {
             context_length: numbers.0,
             vocab_size: numbers.1,
             quantization,
+            shape,
         };
         let mut manifest = Manifest::new(files, facts);
         manifest.files.dedup_by(|a, b| a.path == b.path);
         Locked::new(source.parse().unwrap(), Resolved { commit, manifest }).unwrap()
     }
+}
+
+fn any_shape() -> impl Strategy<Value = Shape> {
+    let numbers = (any::<[u32; 8]>(), any::<bool>(), any::<Option<u64>>());
+    numbers.prop_map(|(numbers, tied, as_stored)| Shape {
+        layers: numbers[0],
+        hidden: numbers[1],
+        intermediate: numbers[2],
+        heads: numbers[3],
+        kv_heads: numbers[4],
+        head_dim: numbers[5],
+        vocab: numbers[6],
+        tied,
+        biases: numbers[7],
+        context: 512,
+        as_stored,
+    })
 }
 
 proptest! {

@@ -76,6 +76,7 @@ fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
             select(&MODELS[..]),
             0u8..2,
             1u32..3,
+            1..4 * GIB,
         ),
         (
             owner(),
@@ -93,7 +94,7 @@ fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
         prop::collection::vec(model, 0..3),
         prop::collection::vec(content, 2 * MODELS.len() + 1),
         prop::collection::vec(worker, 0..4),
-        select(&[0, 5 * GIB, 64 * GIB][..]),
+        select(&[0, GIB, 3 * GIB, 6 * GIB, 64 * GIB, 64 * GIB][..]),
         select(&[100, 3 * GIB / 2, 100 * GIB, 100 * GIB][..]),
     );
     parts.prop_map(|(installed, models, contents, workers, available, free)| {
@@ -117,6 +118,7 @@ fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
                     total: 64 * GIB,
                     available,
                 },
+                threads: Some(8),
             }],
             arrived: std::collections::BTreeMap::new(),
             models: Vec::new(),
@@ -160,7 +162,7 @@ fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
             });
         }
         disk.tell(&mut seen);
-        for (n, ((name, model, version, slots), (fleet, state, alive, answers), pool)) in
+        for (n, ((name, model, version, slots, bytes), (fleet, state, alive, answers), pool)) in
             workers.into_iter().enumerate()
         {
             let spec = WorkerSpec {
@@ -175,13 +177,10 @@ fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
                 quantize: None,
                 advertise: None,
             };
-            seen.workers.push(observed_worker(
-                &format!("w{n}"),
-                spec,
-                state,
-                alive,
-                alive && answers,
-            ));
+            let mut worker =
+                observed_worker(&format!("w{n}"), spec, state, alive, alive && answers);
+            worker.record.memory = Some(bytes);
+            seen.workers.push(worker);
         }
         PoolState::Known(Box::new(seen))
     })

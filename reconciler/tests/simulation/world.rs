@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pool_core::address::WorkerAddress;
+use pool_core::device::Device;
+use pool_core::fit::Estimate;
 use pool_core::model::ModelFile;
 use pool_core::name::PoolName;
-use pool_core::observation::{ObservedModel, ObservedWorker};
+use pool_core::observation::{DeviceInfo, ObservedModel, ObservedWorker};
 use pool_core::source::Source;
 use pool_core::worker::WorkerState;
 use reconciler::observed::{Observed, PoolState};
@@ -13,6 +15,13 @@ use reconciler::plan::{Action, ActionId, ActionKind, Bill, FetchFile, Plan, Supp
 
 use super::disk::Disk;
 use super::{FLEET, entry, fresh, observed_worker};
+
+/// What is free of a device.
+fn memory(devices: &mut [DeviceInfo], device: Device) -> &mut u64 {
+    let mut devices = devices.iter_mut();
+    let info = devices.find(|info| info.device == device);
+    &mut info.expect("the pool has the device").memory.available
+}
 
 /// Pools that do what actions say.
 pub struct Simulation {
@@ -135,23 +144,26 @@ impl Simulation {
                 } else {
                     self.spawned += 1;
                     let id = format!("spawned{}", self.spawned);
-                    seen.workers.push(observed_worker(
-                        &id,
-                        (**spec).clone(),
-                        WorkerState::Ready,
-                        true,
-                        true,
-                    ));
+                    let need = Estimate::of(&model.entry.manifest(), spec, Some(8)).bytes;
+                    let memory = memory(&mut seen.devices, spec.device);
+                    *memory = memory
+                        .checked_sub(need)
+                        .unwrap_or_else(|| panic!("{action:?} does not fit {memory} bytes"));
+                    let mut worker =
+                        observed_worker(&id, (**spec).clone(), WorkerState::Ready, true, true);
+                    worker.record.memory = Some(need);
+                    seen.workers.push(worker);
                 }
             }
             ActionKind::Stop { worker, .. } => {
-                let before = seen.workers.len();
-                seen.workers.retain(|seen| seen.record.id != *worker);
-                assert_eq!(
-                    seen.workers.len() + 1,
-                    before,
-                    "{action:?} stops one worker"
-                );
+                let mut ids = seen.workers.iter().map(|seen| &seen.record.id);
+                let place = ids.position(|id| id == worker);
+                let place = place.unwrap_or_else(|| panic!("{action:?} stops nothing"));
+                let stopped = seen.workers.remove(place);
+                if stopped.alive {
+                    let held = stopped.record.memory.unwrap_or_default();
+                    *memory(&mut seen.devices, stopped.record.spec.device) += held;
+                }
             }
             ActionKind::Unregister { model, .. } => {
                 let used = seen

@@ -1,5 +1,7 @@
 //! How weights are kept in memory.
 
+use pool_core::fit::Kept;
+
 /// Rows side by side in a panel: the lanes of the widest vector.
 pub const LANES: usize = 16;
 /// Numbers along a row that share a scale, and whose products are summed before they join the total of the row.
@@ -52,6 +54,17 @@ impl Kind {
             Self::F32 | Self::F16 => Input::Floats,
             Self::Bf16 => Input::Pairs,
             Self::Q8 | Self::Q4 | Self::Q4Min => Input::Groups,
+        }
+    }
+
+    /// The same, as far as sizes go.
+    pub fn kept(self) -> Kept {
+        match self {
+            Self::F32 => Kept::F32,
+            Self::F16 | Self::Bf16 => Kept::Half,
+            Self::Q8 => Kept::Q8,
+            Self::Q4 => Kept::Q4,
+            Self::Q4Min => Kept::Q4Min,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Keys and values of sequences, in slots.
 
+use pool_core::fit;
+
 use super::encode::put_number;
 use super::kind::{Input, Kind, LANES};
 use super::raw::{Block, Region};
@@ -51,19 +53,16 @@ impl KvCache {
                 columns: head_dim,
             });
         }
-        let bytes = || {
-            let capacity = shape.capacity.checked_next_multiple_of(LANES)?;
-            let dims = head_dim
-                .checked_next_multiple_of(LANES)?
-                .checked_add(head_dim)?;
-            capacity
-                .checked_mul(dims)?
-                .checked_mul(kind.size())?
-                .checked_mul(shape.heads)?
-                .checked_mul(shape.layers)?
-                .checked_mul(shape.slots)
+        let kv = fit::Kv {
+            kept: kind.kept(),
+            slots: shape.slots as u64,
+            layers: shape.layers as u64,
+            heads: shape.heads as u64,
+            head_dim: head_dim as u64,
+            positions: shape.capacity as u64,
         };
-        bytes()
+        kv.bytes()
+            .and_then(|bytes| usize::try_from(bytes).ok())
             .filter(|bytes| isize::try_from(*bytes).is_ok())
             .ok_or(Error::TooLarge {
                 rows: shape.capacity,

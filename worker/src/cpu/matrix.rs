@@ -1,13 +1,12 @@
 //! Weights, kept in panels of 16 rows.
 
+use pool_core::fit;
+
 use super::encode::{copy_blocks, put_row};
 use super::kind::{GROUP, Kind, LANES};
 use super::raw::{Block, Region};
 use super::scalar::{decode, quant, scale_and_min};
 use super::{Cpu, Error, Source};
-
-/// Where panels begin: a cache line.
-const LINE: usize = 64;
 
 /// Weights (rows, columns): what a layer multiplies its input by, in · columns, out · rows.
 pub struct Matrix {
@@ -149,13 +148,6 @@ impl Matrix {
 }
 
 fn panel(kind: Kind, columns: usize) -> Option<usize> {
-    let bytes = if kind.is_integer() {
-        (columns / GROUP).checked_mul(kind.group_bytes())?
-    } else {
-        // Numbers by twos have a place for the second even where there is none.
-        columns
-            .checked_next_multiple_of(2)?
-            .checked_mul(LANES * kind.size())?
-    };
-    bytes.checked_next_multiple_of(LINE)
+    let bytes = fit::panel(kind.kept(), columns.try_into().ok()?)?;
+    bytes.try_into().ok()
 }

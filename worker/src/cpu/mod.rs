@@ -93,7 +93,7 @@ impl Scratch {
         }
     }
 
-    /// Bytes it holds.
+    /// Bytes it holds: what [`pool_core::fit::cpu_scratch`] says of the same numbers.
     pub fn bytes(&self) -> usize {
         let scores = self.scores.iter().map(|scores| match scores.lock() {
             Ok(scores) => scores.len() * size_of::<f32>(),

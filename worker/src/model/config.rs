@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use pool_core::fit::Shape;
 use serde::Deserialize;
 
 use super::checkpoint::gguf_file;
@@ -143,6 +144,32 @@ impl Config {
         })?;
         let checkpoint = gguf::Checkpoint::open(&path)?;
         Self::parse(&path, &checkpoint.config().to_string())
+    }
+
+    /// The sizes that memory is counted by.
+    pub fn shape(&self) -> Shape {
+        // Checked to be far below this.
+        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let (queries, keys) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        let biases = [
+            (self.qkv_bias, queries + 2 * keys),
+            (self.output_bias, self.hidden),
+            (self.mlp_bias, 2 * self.intermediate + self.hidden),
+        ];
+        let biases = biases.into_iter().filter(|(is_there, _)| *is_there);
+        Shape {
+            layers: number(self.layers),
+            hidden: number(self.hidden),
+            intermediate: number(self.intermediate),
+            heads: number(self.heads),
+            kv_heads: number(self.kv_heads),
+            head_dim: number(self.head_dim),
+            vocab: number(self.vocab),
+            tied: self.tied,
+            biases: number(biases.map(|(_, numbers)| numbers).sum()),
+            context: number(self.context),
+            as_stored: None,
+        }
     }
 
     /// Reads the text of a `config.json`; `path` is what errors name.

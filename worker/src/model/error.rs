@@ -33,7 +33,7 @@ pub enum ModelError {
     Device { device: Device, reason: String },
     #[error(
         "the model does not fit: it needs {} ({} of weights, {} for {} x {} tokens), {} are free",
-        bytes(need.total()), bytes(need.weights), bytes(need.kv), need.slots, need.context, bytes(*free)
+        bytes(need.bytes.total()), bytes(need.bytes.weights), bytes(need.bytes.kv), need.slots, need.context, bytes(*free)
     )]
     DoesNotFit { need: Need, free: u64 },
     #[error("weights are quantised while loading on the CPU only, not on {0}")]

@@ -5,7 +5,7 @@ use candle_core::Result;
 use super::config::Config;
 
 /// Most tokens that a step takes beside one of each slot: what memory is counted for.
-pub const MOST_ROWS: usize = 512;
+pub const MOST_ROWS: usize = pool_core::fit::MOST_ROWS as usize;
 
 /// Some tokens of one sequence, to be computed after those that its slot holds.
 #[derive(Debug, Clone, Copy)]

@@ -45,6 +45,7 @@ fn bring(
         context_length: 32768,
         vocab_size: 151_936,
         quantization: None,
+        shape: None,
     };
     let model: pool_core::name::ModelId = "qwen-0.5b".parse().unwrap();
     let source: Source = source.parse().unwrap();

@@ -1,6 +1,8 @@
 //! The operations by this crate's own kernels.
 
 use candle_core::Result;
+use pool_core::device::Backend;
+use pool_core::fit;
 
 use super::{Ops, Product, Turns};
 use crate::cpu::{
@@ -9,7 +11,7 @@ use crate::cpu::{
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
 use crate::model::error::ModelError;
-use crate::model::memory;
+use crate::model::memory::{self, scratch};
 use crate::model::network::{MOST_ROWS, Memory, Span};
 use crate::model::options::Keep;
 use crate::model::weights::{MatrixAt, Weights};
@@ -66,11 +68,13 @@ impl Kernels {
             capacity,
         };
         let kv = KvCache::bytes_of(shape(context))?;
-        let scratch = scratch(config, slots) as usize;
-        memory::check(&memory::Need {
+        let bytes = fit::Need {
             weights: weights as u64,
             kv: kv as u64,
-            scratch: scratch as u64,
+            scratch: scratch(Backend::Cpu, config, slots, context, cpu.threads.count()),
+        };
+        memory::check(&memory::Need {
+            bytes,
             context,
             slots,
         })?;
@@ -87,9 +91,9 @@ impl Kernels {
             heads: config.heads,
             head_dim: config.head_dim,
             memory: Memory {
-                weights: weights as u64,
-                kv: kv as u64,
-                scratch: scratch as u64,
+                weights: bytes.weights,
+                kv: bytes.kv,
+                scratch: bytes.scratch,
             },
             piece: Vec::new(),
             places: Vec::new(),
@@ -97,14 +101,6 @@ impl Kernels {
             turns: Turns::default(),
         })
     }
-}
-
-/// Bytes of the rows of the largest step, and of its logits.
-fn scratch(config: &Config, slots: usize) -> u64 {
-    let heads = 2 * (config.heads + config.kv_heads) * config.head_dim;
-    let row = 3 * config.hidden + heads + 2 * config.intermediate;
-    let numbers = (MOST_ROWS + slots) * row + slots * config.vocab;
-    (numbers * size_of::<f32>()) as u64
 }
 
 /// Makes room for (rows, width) numbers, whatever they are.

@@ -2,12 +2,14 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::ops::{rms_norm, softmax_last_dim};
+use pool_core::device::Backend;
 
 use super::{Ops, Product, Turns};
 use crate::cpu::Source;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
 use crate::model::error::ModelError;
+use crate::model::memory::scratch;
 use crate::model::network::{Memory, Span};
 use crate::model::weights::MatrixAt;
 
@@ -64,6 +66,10 @@ impl Tensors {
         };
         let layer = |_| (0..slots).map(slot).collect::<Result<Vec<_>>>();
         let kv = (0..config.layers).map(layer).collect::<Result<Vec<_>>>()?;
+        let backend = match device {
+            Device::Metal(_) => Backend::Metal,
+            Device::Cuda(_) | Device::Cpu => Backend::Cuda,
+        };
         let numbers = 2 * config.layers * slots * config.kv_heads * context * config.head_dim;
         Ok(Self {
             dtype,
@@ -74,7 +80,7 @@ impl Tensors {
             memory: Memory {
                 weights: 0,
                 kv: (numbers * dtype.size_in_bytes()) as u64,
-                scratch: 0,
+                scratch: scratch(backend, config, slots, context, 0),
             },
             step: Step::default(),
             read: Vec::new(),

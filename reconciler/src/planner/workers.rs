@@ -1,0 +1,252 @@
+//! Spawns, replaces and stops the workers of a pool, so that they always fit.
+
+use pool_core::address::WorkerAddress;
+use pool_core::device::Device;
+use pool_core::fit::Estimate;
+use pool_core::name::{ModelId, WorkerId};
+use pool_core::observation::ObservedWorker;
+use pool_core::units;
+use pool_core::worker::WorkerSpec;
+
+use super::PoolPlanner;
+use super::room::Room;
+use crate::diff::{OldWorker, WorkerDrift};
+use crate::plan::{ActionId, ActionKind, Fit, Order};
+use crate::reason::Reason;
+
+/// A worker that is to be spawned.
+struct Wanted<'a> {
+    address: &'a WorkerAddress,
+    spec: &'a WorkerSpec,
+    need: Option<Estimate>,
+    old: &'a [OldWorker],
+    reason: &'a Reason,
+}
+
+impl<'a> PoolPlanner<'a, '_> {
+    /// Returns, for each spawn, its model and its action. What does not fit is tried again once others were replaced by
+    /// smaller ones.
+    pub(super) fn workers(&mut self, base: &[ActionId]) -> Vec<(ModelId, ActionId)> {
+        let mut waiting = Vec::new();
+        for (address, worker) in &self.drift.workers {
+            let what = format!("worker {address}");
+            match worker {
+                WorkerDrift::Blocked { why } => self.block(&what, why),
+                WorkerDrift::Spawn { spec, .. } if self.blocked.contains(&spec.model) => {
+                    self.block(&what, &format!("its model {} is blocked", spec.model));
+                }
+                WorkerDrift::Spawn {
+                    spec,
+                    need,
+                    old,
+                    reason,
+                } => waiting.push(Wanted {
+                    address,
+                    spec,
+                    need: *need,
+                    old,
+                    reason,
+                }),
+            }
+        }
+        let mut spawned = Vec::new();
+        loop {
+            let before = spawned.len();
+            waiting.retain(|wanted| {
+                let mut needs = base.to_vec();
+                needs.extend(self.brought.get(&wanted.spec.model));
+                let id = self.spawn(wanted, needs);
+                spawned.extend(id.map(|id| (wanted.spec.model.clone(), id)));
+                id.is_none()
+            });
+            if spawned.len() == before {
+                break;
+            }
+        }
+        for wanted in waiting {
+            let why = self.no_room(&wanted);
+            self.block(&format!("worker {}", wanted.address), &why);
+        }
+        spawned
+    }
+
+    /// None where it does not fit, and then nothing is stopped for it.
+    fn spawn(&mut self, wanted: &Wanted<'a>, mut needs: Vec<ActionId>) -> Option<ActionId> {
+        let Wanted { spec, old, .. } = wanted;
+        let device = wanted.address.device;
+        let bytes = wanted.need.map_or(0, |need| need.bytes);
+        let serving = old.iter().any(|worker| worker.serving);
+        let extra: u64 = self.extra(device).map(|(_, bytes)| bytes).sum();
+        let beside = self.left(device).saturating_add(extra);
+        let alone = beside.saturating_add(old.iter().map(|worker| worker.frees).sum());
+        if bytes > alone {
+            return None;
+        }
+        let replaces = (!old.is_empty()).then_some(if serving && bytes <= beside {
+            Order::StartFirst
+        } else {
+            Order::StopFirst
+        });
+        let mut stops = Vec::new();
+        if replaces == Some(Order::StopFirst) {
+            if serving {
+                self.plan.warnings.push(format!(
+                    "{} is down while it is replaced: there is no memory for both",
+                    wanted.address
+                ));
+            }
+            for worker in *old {
+                stops.push(self.stop_old(wanted.address, worker, needs.clone()));
+            }
+        }
+        while self.left(device) < bytes {
+            let (worker, _) = self.extra(device).next()?;
+            self.stop_extra(worker, needs.clone());
+        }
+        let free = self.room.get(&device).map(Room::left);
+        let fit = wanted.need.map(|need| Fit {
+            bytes: need.bytes,
+            is_guess: need.is_guess,
+            free,
+        });
+        let room = self.room.get_mut(&device);
+        stops.extend(room.map(|room| room.take(bytes)).unwrap_or_default());
+        stops.sort_unstable();
+        stops.dedup();
+        needs.extend(stops);
+        let spawn = ActionKind::Spawn {
+            spec: Box::new((*spec).clone()),
+            replaces,
+            fit,
+        };
+        let spawned = self.act(spawn, wanted.reason.clone(), needs);
+        if replaces == Some(Order::StartFirst) {
+            for worker in *old {
+                self.stop_old(wanted.address, worker, vec![spawned]);
+            }
+        }
+        Some(spawned)
+    }
+
+    /// Why a worker has no place, even where everything is stopped that may be.
+    fn no_room(&self, wanted: &Wanted) -> String {
+        let device = wanted.address.device;
+        let mut stopped = self
+            .room
+            .get(&device)
+            .map(Room::stopped)
+            .unwrap_or_default();
+        let mut left = self.left(device);
+        for (worker, bytes) in self.extra(device) {
+            stopped.push(name(worker));
+            left = left.saturating_add(bytes);
+        }
+        for worker in wanted.old.iter().filter(|worker| worker.frees > 0) {
+            stopped.push(wanted.address.to_string());
+            left = left.saturating_add(worker.frees);
+        }
+        stopped.dedup();
+        let need = wanted.need.map_or(0, |need| need.bytes);
+        let (need, left) = (units::bytes(need), units::bytes(left));
+        let guess = match wanted.need {
+            Some(Estimate { is_guess: true, .. }) => " (a guess from its files)",
+            _ => "",
+        };
+        let after = if stopped.is_empty() {
+            String::new()
+        } else {
+            format!(" after stopping {}", stopped.join(", "))
+        };
+        format!(
+            "needs {need}{guess}, {}/{device} has {left}{after}",
+            self.pool
+        )
+    }
+
+    fn left(&self, device: Device) -> u64 {
+        self.room.get(&device).map_or(u64::MAX, Room::left)
+    }
+
+    /// The undeclared workers of a device that free memory and are not stopped yet, those first that nothing follows.
+    fn extra(&self, device: Device) -> impl Iterator<Item = (&'a ObservedWorker, u64)> {
+        let is_followed = |worker: &ObservedWorker| {
+            let model = &worker.record.spec.model;
+            let mut workers = self.drift.workers.values();
+            workers.any(
+                |worker| matches!(worker, WorkerDrift::Spawn { spec, .. } if spec.model == *model),
+            )
+        };
+        let extra = self.drift.extra_workers.iter().map(|(worker, _)| worker);
+        let extra = extra.filter(|worker| worker.record.spec.device == device);
+        let extra = extra.filter(|worker| !self.stopped.contains(&worker.record.id));
+        let frees = |worker: &'a ObservedWorker| (worker, self.drift.frees(&worker.record.id));
+        let mut extra: Vec<_> = extra.map(frees).filter(|(_, bytes)| *bytes > 0).collect();
+        extra.sort_by_key(|(worker, _)| is_followed(worker));
+        extra.into_iter()
+    }
+
+    fn stop_old(
+        &mut self,
+        address: &WorkerAddress,
+        worker: &OldWorker,
+        needs: Vec<ActionId>,
+    ) -> ActionId {
+        let stop = ActionKind::Stop {
+            worker: worker.id.clone(),
+            address: Some(address.clone()),
+            for_spawn: true,
+        };
+        let id = self.act(stop, Reason::Replaced, needs);
+        self.freed(id, address.device, &worker.id, address.to_string());
+        id
+    }
+
+    fn stop_extra(&mut self, worker: &'a ObservedWorker, needs: Vec<ActionId>) {
+        let record = &worker.record;
+        let extra = self.drift.extra_workers.iter();
+        let found = extra
+            .into_iter()
+            .find(|(extra, _)| extra.record.id == record.id);
+        let Some((_, reason)) = found else {
+            return;
+        };
+        let stop = ActionKind::Stop {
+            worker: record.id.clone(),
+            address: record.spec.address.clone(),
+            for_spawn: false,
+        };
+        let id = self.act(stop, reason.clone(), needs);
+        self.stopped.insert(&record.id);
+        self.freed(id, record.spec.device, &record.id, name(worker));
+    }
+
+    /// Counts what a stop frees.
+    fn freed(&mut self, stop: ActionId, device: Device, worker: &WorkerId, name: String) {
+        let bytes = self.drift.frees(worker);
+        if let Some(room) = self.room.get_mut(&device) {
+            room.give(stop, name, bytes);
+        }
+    }
+
+    /// Stops what is not declared and still runs, each after the spawns of the model that it serves.
+    pub(super) fn stops(&mut self, base: &[ActionId], spawned: &[(ModelId, ActionId)]) {
+        for (worker, _) in &self.drift.extra_workers {
+            if self.stopped.contains(&worker.record.id) {
+                continue;
+            }
+            let model = &worker.record.spec.model;
+            let successors = spawned.iter().filter(|(spawned, _)| spawned == model);
+            let successors = successors.map(|(_, id)| *id);
+            let needs = base.iter().copied().chain(successors).collect();
+            self.stop_extra(worker, needs);
+        }
+    }
+}
+
+/// How people know a worker.
+fn name(worker: &ObservedWorker) -> String {
+    match &worker.record.spec.address {
+        Some(address) => address.to_string(),
+        None => worker.record.id.to_string(),
+    }
+}
