@@ -28,7 +28,7 @@ pub async fn observe(hive: &Hive) -> Result<PoolObservation> {
         home: root.display().to_string(),
         build: build(hive),
         hive_version: pool_core::VERSION.to_owned(),
-        disk_free_bytes: machine::disk_free(root).unwrap_or_default(),
+        disk_free_bytes: machine::disk_free(root),
         address: address(std::env::var("SSH_CONNECTION").ok().as_deref()),
         rates: rates::load(&hive.home),
         memory: machine::memory(),
@@ -92,6 +92,7 @@ async fn probe(hive: &Hive, records: Vec<WorkerRecord>) -> Vec<ObservedWorker> {
                 record,
                 alive,
                 answers,
+                health: None,
             };
             (place, observed)
         });

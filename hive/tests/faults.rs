@@ -313,6 +313,8 @@ fn a_killed_hive_leaves_a_worker_that_the_next_one_takes_up() {
         let mut connection = pool.connect();
         connection.send(pool_core::rpc::Request::Spawn {
             spec: Box::new(spec(&entry, 0)),
+            canary: pool_core::worker::Canary::default(),
+            protect: false,
         });
         let record = wait_for("the process", || {
             let record = pool.workers().pop()?.record;
@@ -332,6 +334,8 @@ fn a_killed_hive_leaves_a_worker_that_the_next_one_takes_up() {
         let mut next = pool.connect();
         let id = next.send(pool_core::rpc::Request::Spawn {
             spec: Box::new(spec(&entry, 0)),
+            canary: pool_core::worker::Canary::default(),
+            protect: false,
         });
         std::fs::write(pool.home.join("gate"), "").unwrap();
         next.answer(id).unwrap();
@@ -353,6 +357,8 @@ fn wherever_the_hive_is_killed_nothing_runs_twice_and_nothing_is_lost() {
     let entry = pool.register_tiny();
     let request = || pool_core::rpc::Request::Spawn {
         spec: Box::new(spec(&entry, 0)),
+        canary: pool_core::worker::Canary::default(),
+        protect: false,
     };
     for moment in 0..40 {
         let mut connection = pool.connect();

@@ -112,6 +112,8 @@ fn calls_run_at_the_same_time() {
     let mut connection = pool.connect();
     let spawn = connection.send(Request::Spawn {
         spec: Box::new(spec(&entry, 0)),
+        canary: pool_core::worker::Canary::default(),
+        protect: false,
     });
     wait_for("the record", || pool.workers().pop());
     for _ in 0..20 {
@@ -135,6 +137,8 @@ fn the_same_worker_asked_for_twice_is_started_once() {
     let mut connection = pool.connect();
     let request = || Request::Spawn {
         spec: Box::new(spec(&entry, 0)),
+        canary: pool_core::worker::Canary::default(),
+        protect: false,
     };
     let ids = [connection.send(request()), connection.send(request())];
     let records = ids.map(|id| connection.answer(id).unwrap());
@@ -210,6 +214,8 @@ fn the_end_of_the_input_ends_the_hive_and_its_commands_but_no_worker() {
     let mut connection = pool.connect();
     connection.send(Request::Spawn {
         spec: Box::new(spec(&entry, 0)),
+        canary: pool_core::worker::Canary::default(),
+        protect: false,
     });
     let record = wait_for("the process", || {
         let record = pool.workers().pop()?.record;

@@ -116,8 +116,17 @@ impl Actor<'_> {
                 };
                 fetch.run(&*hive(link)?, step).await
             }
-            ActionKind::Spawn { spec, .. } => {
-                let request = Request::Spawn { spec: spec.clone() };
+            ActionKind::Spawn {
+                spec,
+                canary,
+                protect,
+                ..
+            } => {
+                let request = Request::Spawn {
+                    spec: spec.clone(),
+                    canary: canary.clone(),
+                    protect: *protect,
+                };
                 match hive(link)?.call(request, |event| tell(step, event)).await? {
                     Outcome::Spawned(record) => Ok(format!("ready at {}", record.listen).into()),
                     other => Err(Fault::odd(&other)),
@@ -131,6 +140,17 @@ impl Actor<'_> {
                 };
                 let answer = hive(link)?.call(request, |event| tell(step, event)).await;
                 gone(answer).map(Done::from)
+            }
+            ActionKind::Update {
+                subject, protect, ..
+            } => {
+                let request = Request::Protect {
+                    subject: subject.clone(),
+                    owner: self.fleet.clone(),
+                    protect: *protect,
+                };
+                hive(link)?.call(request, |_| ()).await?;
+                Ok(Done::default())
             }
             ActionKind::Unregister { model, .. } => {
                 let (model, owner) = (model.clone(), Some(self.fleet.clone()));

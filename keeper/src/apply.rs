@@ -191,6 +191,7 @@ mod tests {
             reason: Reason::NotDeclared,
             needs: ids(needs),
             after: ids(after),
+            facts: Vec::new(),
         }
     }
 

@@ -186,6 +186,9 @@ pub struct CatalogEntry {
     /// The fleet that registered it; none when a person did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<FleetName>,
+    /// It is not removed for a fleet that no longer names it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protect: bool,
     pub source: Origin,
     /// The folder on the pool with the model's files in Hugging Face layout.
     pub path: String,
@@ -242,6 +245,7 @@ impl CatalogEntry {
             id,
             name: source.repo.clone(),
             fleet,
+            protect: false,
             source,
             path: String::new(),
             digest: manifest.digest(),

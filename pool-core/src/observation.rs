@@ -9,6 +9,7 @@ use crate::device::Device;
 use crate::digest::Sha256;
 use crate::model::CatalogEntry;
 use crate::path::FilePath;
+use crate::serving::Slots;
 use crate::supply::Rates;
 use crate::worker::{WorkerRecord, WorkerState};
 
@@ -23,7 +24,9 @@ pub struct PoolObservation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Sha256>,
     pub hive_version: String,
-    pub disk_free_bytes: u64,
+    /// None where it cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_free_bytes: Option<u64>,
     /// The pool's own address that the operator reached it by; none for the operator's machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
@@ -115,6 +118,20 @@ pub struct ObservedWorker {
     pub alive: bool,
     /// `/ready` answered 200 just now.
     pub answers: bool,
+    /// What it says of itself, where it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<WorkerHealth>,
+}
+
+/// The part of a worker's `GET /health` that people look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerHealth {
+    pub slots: Slots,
+    /// Bytes that it takes of its device.
+    pub memory: u64,
+    /// Microseconds that one token of one request took lately; none before it answered any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub us_per_token: Option<u64>,
 }
 
 impl ObservedWorker {

@@ -8,23 +8,37 @@
 //! state that a later run takes up. A line that is no call is answered by an error under its `id`,
 //! or under 0 where it has none.
 //!
+//! An empty line is a sign of life. Once the hive has heard one it ends when it hears nothing for
+//! [`SILENCE`], so that a lock does not outlive an operator whose machine is gone.
+//!
 //! The one exception to lines is [`Request::Upload`]: the operator's side writes nothing more until
 //! it is answered. After [`Event::Send`] exactly `size - offset` raw bytes follow, after an error
 //! none. Should the hive refuse the content half-way, it says so at once, and still takes all of
 //! these bytes, so that the next call is found behind them.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::address::WorkerAddress;
 use crate::digest::Sha256;
+use crate::facts::Fact;
 use crate::model::{CatalogEntry, Manifest, ModelFile};
 use crate::name::{FleetName, ModelId, WorkerId};
 use crate::observation::PoolObservation;
 use crate::source::Source;
 use crate::supply::{HubAccess, HubRepo, Interface, Peer, Serving};
-use crate::worker::{WorkerRecord, WorkerSpec};
+use crate::worker::{Canary, WorkerRecord, WorkerSpec};
 
 /// Version of this protocol; both sides must speak the same.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
+
+/// How often the operator's side gives a sign of life.
+pub const HEARTBEAT: Duration = Duration::from_secs(4);
+
+/// After how long without any the hive takes it for gone.
+pub const SILENCE: Duration = Duration::from_secs(20);
 
 /// Starts the hive's first line.
 pub const GREETING: &str = "rbee-hive-rpc ";
@@ -40,6 +54,10 @@ pub struct Hello {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     pub id: u64,
+    /// What must still be so when the request changes anything; compared under the pool's lock, refused with
+    /// [`ErrorCode::Stale`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expect: Vec<Fact>,
     #[serde(flatten)]
     pub request: Request,
 }
@@ -50,6 +68,9 @@ pub struct Call {
 pub enum Request {
     /// What the pool is and has. Changes nothing.
     Observe,
+    /// Keep everybody else from applying to the pool, until this call is cancelled or the connection ends. Answered by
+    /// [`Event::Locked`], or by an error with [`ErrorCode::Locked`] that names the holder.
+    Lock { holder: Holder },
     /// Enter a model, not yet downloaded, into the catalog, or replace the entry of the same owner.
     /// Done: [`Outcome::Missing`], the files whose content the pool does not have.
     Register { entry: Box<CatalogEntry> },
@@ -86,7 +107,25 @@ pub enum Request {
     },
     /// Start a worker and wait until it answered a real request. Where a live worker with the same
     /// address and spec is there already, wait for that one.
-    Spawn { spec: Box<WorkerSpec> },
+    Spawn {
+        spec: Box<WorkerSpec>,
+        #[serde(default)]
+        canary: Canary,
+        #[serde(default)]
+        protect: bool,
+    },
+    /// Set whether a thing of `owner` is protected. Done: [`Outcome::Changed`].
+    Protect {
+        subject: Subject,
+        owner: FleetName,
+        protect: bool,
+    },
+    /// Give a thing that belongs to no fleet to one; a worker stands at `address` from then on. Done: [`Outcome::Changed`].
+    Adopt {
+        subject: Subject,
+        owner: FleetName,
+        address: Option<WorkerAddress>,
+    },
     /// Stop a worker that belongs to `owner` and forget it: SIGTERM, the deadline, SIGKILL.
     Stop {
         worker: WorkerId,
@@ -99,6 +138,27 @@ pub enum Request {
         #[serde(default)]
         access: HubAccess,
     },
+}
+
+/// Who keeps a pool locked, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// `USER@HOST` of the operator.
+    pub who: String,
+    pub fleet: FleetName,
+    /// Such as `rbee apply`.
+    pub command: String,
+    /// Of the command, on the operator's machine.
+    pub pid: u32,
+    pub since: Timestamp,
+}
+
+/// A thing of a pool that can have an owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    Model(ModelId),
+    Worker(WorkerId),
 }
 
 /// An event under the id of its call.
@@ -119,6 +179,8 @@ pub enum Event {
     Send {
         offset: u64,
     },
+    /// The lock is held from now on.
+    Locked,
     /// The contents can be had from now on.
     Serving(Serving),
     /// A line that [`Request::Command`] printed, without its line end.
@@ -170,6 +232,7 @@ pub enum Outcome {
     Unregistered,
     Spawned(WorkerRecord),
     Stopped(WorkerRecord),
+    Changed,
     Exit(i32),
 }
 
@@ -217,6 +280,12 @@ pub enum ErrorCode {
     NotFound,
     /// It belongs to another fleet, or to a person.
     NotOwned,
+    /// It is protected, and its fleet would take it away.
+    Protected,
+    /// Somebody else applies to the pool.
+    Locked,
+    /// What a plan relied on is no longer so.
+    Stale,
     /// A running worker uses it.
     InUse,
     /// A file of the pool does not parse; it was left as it is.
@@ -235,6 +304,8 @@ pub enum ErrorCode {
     Cancelled,
     /// The worker did not become ready.
     WorkerFailed,
+    /// The worker answered its test request wrongly.
+    GateFailed,
     /// Anything else that the system refused.
     Io,
 }

@@ -36,6 +36,72 @@ pub struct WorkerSpec {
     /// The address to listen on; loopback when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub advertise: Option<IpAddr>,
+    /// Who starts it again when it ends by itself.
+    #[serde(default, skip_serializing_if = "Supervise::is_none")]
+    pub supervise: Supervise,
+}
+
+/// Who starts a worker again after a crash or a boot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Supervise {
+    /// Nobody, but for the next apply.
+    #[default]
+    None,
+    /// systemd's manager of the user.
+    Systemd,
+    /// launchd's domain of the user.
+    Launchd,
+}
+
+impl Supervise {
+    /// The names, as fleet.yaml has them.
+    pub const ALL: [Self; 3] = [Self::None, Self::Systemd, Self::Launchd];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Systemd => "systemd",
+            Self::Launchd => "launchd",
+        }
+    }
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    pub fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+impl std::fmt::Display for Supervise {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The question that a worker must answer before it counts as ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Canary {
+    pub prompt: String,
+    /// The text that the answer must hold; any text will do when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<String>,
+    pub max_tokens: u32,
+}
+
+impl Canary {
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for Canary {
+    fn default() -> Self {
+        Self {
+            prompt: "What is the capital of France?".into(),
+            expect: None,
+            max_tokens: 8,
+        }
+    }
 }
 
 impl WorkerSpec {
@@ -70,6 +136,12 @@ pub struct WorkerRecord {
     /// Bytes of its device that it takes, once it was ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
+    /// It is not stopped for a fleet that no longer names it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub protect: bool,
+    /// Milliseconds from its start until it had answered a request; none before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_ms: Option<u64>,
     /// Why it failed, when it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,

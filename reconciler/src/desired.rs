@@ -10,7 +10,7 @@ use pool_core::model::Manifest;
 use pool_core::name::{FleetName, ModelId, PoolName};
 use pool_core::source::Source;
 use pool_core::weights::{Dtype, Quantization};
-use pool_core::worker::WorkerSpec;
+use pool_core::worker::{Canary, Supervise, WorkerSpec};
 
 /// The state that a fleet asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,9 @@ pub struct DesiredModel {
     pub source: Source,
     /// Its files, or why they are not known.
     pub content: Result<Content, String>,
+    pub protect: bool,
+    /// Most milliseconds that nobody may serve it while a plan is carried out.
+    pub max_outage_ms: Option<u64>,
 }
 
 /// What a model is made of.
@@ -68,6 +71,10 @@ pub struct DesiredWorker {
     pub dtype: Dtype,
     pub quantize: Option<Quantization>,
     pub advertise: Option<IpAddr>,
+    pub supervise: Supervise,
+    /// What must be answered before it counts as ready.
+    pub canary: Canary,
+    pub protect: bool,
 }
 
 impl Desired {
@@ -102,6 +109,7 @@ impl DesiredWorker {
             dtype: self.dtype,
             quantize: self.quantize,
             advertise: self.advertise,
+            supervise: self.supervise,
         }
     }
 }

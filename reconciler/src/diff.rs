@@ -190,7 +190,7 @@ fn diff_known(desired: &Desired, pool: &DesiredPool, seen: &PoolObservation) -> 
             devices: &seen.devices,
         },
     );
-    (drift.disk_free, drift.rates) = (Some(seen.disk_free_bytes), seen.rates);
+    (drift.disk_free, drift.rates) = (seen.disk_free_bytes, seen.rates);
     drift.arrived.clone_from(&seen.arrived);
     drift.named = seen.models.iter().map(named).collect();
     drift.available = seen

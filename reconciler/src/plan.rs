@@ -5,10 +5,12 @@ use std::fmt;
 
 use pool_core::address::WorkerAddress;
 use pool_core::digest::Sha256;
+use pool_core::facts::Fact;
 use pool_core::model::{Manifest, ModelFile};
 use pool_core::name::{FleetName, ModelId, PoolName, WorkerId};
+use pool_core::rpc::Subject;
 use pool_core::source::Source;
-use pool_core::worker::WorkerSpec;
+use pool_core::worker::{Canary, WorkerSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::observed::Unknown;
@@ -25,6 +27,9 @@ pub struct Plan {
     /// Pools of which nothing is known; no action names them.
     pub unknown: Vec<UnknownPool>,
     pub warnings: Vec<String>,
+    /// Models that are served now and would not be for a while.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outages: Vec<Outage>,
     /// What bringing the models takes, for each pool that brings any.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub bills: BTreeMap<PoolName, Bill>,
@@ -81,6 +86,7 @@ impl Plan {
                     for_spawn: false, ..
                 } => totals.stop += 1,
                 ActionKind::Unregister { .. } => totals.remove += 1,
+                ActionKind::Update { .. } => totals.update += 1,
             }
         }
         totals
@@ -106,6 +112,8 @@ pub struct Totals {
     pub replace: usize,
     pub stop: usize,
     pub remove: usize,
+    /// Things that change in place.
+    pub update: usize,
 }
 
 /// Names an action within its plan: its position, counted from 0.
@@ -126,6 +134,9 @@ pub struct Action {
     /// What must be over before, whatever came of it; all of it comes earlier in the plan.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<ActionId>,
+    /// What it relied on and nothing earlier in the plan changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<Fact>,
 }
 
 /// What is done.
@@ -159,6 +170,13 @@ pub enum ActionKind {
     Spawn {
         spec: Box<WorkerSpec>,
         replaces: Option<Order>,
+        #[serde(default, skip_serializing_if = "Canary::is_default")]
+        canary: Canary,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        protect: bool,
+        /// What served at the address and stops first; it is spawned again when the new one does not become ready.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restore: Option<Box<WorkerSpec>>,
         /// None where its process is there already.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fit: Option<Fit>,
@@ -169,6 +187,14 @@ pub enum ActionKind {
         address: Option<WorkerAddress>,
         /// It makes place for the worker of a spawn in this plan.
         for_spawn: bool,
+    },
+    /// Change what a thing is kept as, while it stays as it is.
+    Update {
+        subject: Subject,
+        /// Of a worker.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address: Option<WorkerAddress>,
+        protect: bool,
     },
     /// Take a model out of the catalog, with the files that nothing else uses.
     Unregister { model: ModelId, bytes: u64 },
@@ -272,6 +298,27 @@ pub enum Order {
     StopFirst,
 }
 
+/// A model that nobody serves while the plan is carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outage {
+    pub model: ModelId,
+    /// The workers that are down.
+    pub workers: Vec<WorkerAddress>,
+    /// How long, from the load time last measured there; none where none was.
+    pub ms: Option<u64>,
+    /// How long it may be by fleet.yaml.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_ms: Option<u64>,
+}
+
+impl Outage {
+    /// It is longer than it may be, or nobody knows how long it is.
+    pub fn is_too_long(&self) -> bool {
+        self.max_ms
+            .is_some_and(|max| self.ms.is_none_or(|ms| ms > max))
+    }
+}
+
 /// Something that should be done and cannot.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Blocked {
@@ -321,6 +368,13 @@ impl fmt::Display for ActionKind {
             } => match address {
                 Some(address) => write!(f, "stop {address} ({worker})"),
                 None => write!(f, "stop {worker}"),
+            },
+            Self::Update {
+                subject, address, ..
+            } => match (subject, address) {
+                (Subject::Worker(_), Some(address)) => write!(f, "update {address}"),
+                (Subject::Worker(worker), None) => write!(f, "update {worker}"),
+                (Subject::Model(model), _) => write!(f, "update {model}"),
             },
             Self::Unregister { model, .. } => write!(f, "remove {model}"),
         }

@@ -39,6 +39,7 @@ pub fn plan(drift: &Drift, options: Options) -> Plan {
         blocked: Vec::new(),
         unknown: Vec::new(),
         warnings: Vec::new(),
+        outages: Vec::new(),
         bills: BTreeMap::new(),
     };
     let mut suppliers = Suppliers::new(drift);
@@ -158,6 +159,7 @@ impl<'a, 'p> PoolPlanner<'a, 'p> {
             reason,
             needs,
             after,
+            facts: Vec::new(),
         });
         id
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use pool_core::DEFAULT_SLOTS;
 use pool_core::address::WorkerAddress;
 use pool_core::name::{ModelId, WorkerName};
+use pool_core::worker::{Canary, Supervise};
 
 use crate::desired::{Builds, Content, Desired, DesiredModel, DesiredPool, DesiredWorker, Purpose};
 use crate::fleet::{Connect, Fleet, Spanned, Worker, WorkerModels};
@@ -92,6 +93,8 @@ fn place(
                 .or_insert_with(|| DesiredModel {
                     source: declared.source.value.clone(),
                     content: content.clone(),
+                    protect: false,
+                    max_outage_ms: None,
                 });
             for ordinal in 0..worker
                 .replicas
@@ -118,6 +121,9 @@ fn place(
                         .unwrap_or_default(),
                     quantize: declared.quantize.as_ref().map(|quantize| quantize.value),
                     advertise: pool.advertise.as_ref().map(|advertise| advertise.value),
+                    supervise: Supervise::None,
+                    canary: Canary::default(),
+                    protect: false,
                 };
                 target.workers.insert(address, wanted);
             }

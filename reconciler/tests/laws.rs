@@ -285,6 +285,7 @@ fn the_simulation_reaches_every_kind_of_action() {
         for action in &plan.actions {
             let kind = match &action.kind {
                 ActionKind::Install { .. } => "install",
+                ActionKind::Update { .. } => "update",
                 ActionKind::Register { .. } => "register",
                 ActionKind::Fetch { files, .. } => {
                     for file in files {

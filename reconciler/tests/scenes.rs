@@ -6,7 +6,7 @@ mod supplies;
 use pool_core::device::Device;
 use pool_core::model::CatalogEntry;
 use pool_core::observation::{ObservedModel, ObservedWorker, Platform};
-use pool_core::worker::{WorkerSpec, WorkerState};
+use pool_core::worker::{Supervise, WorkerSpec, WorkerState};
 use reconciler::observed::{Bare, Observed, PoolState, Unknown};
 
 use crate::simulation::{
@@ -65,6 +65,7 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
         dtype: pool_core::weights::Dtype::Auto,
         quantize: None,
         advertise: None,
+        supervise: Supervise::None,
     };
     let ready = |id: &str, spec: WorkerSpec| {
         let mut worker = observed_worker(id, spec, WorkerState::Ready, true, true);

@@ -18,7 +18,7 @@ use pool_core::name::{FleetName, ModelId};
 use pool_core::observation::{DeviceInfo, Memory, ObservedWorker, Platform, PoolObservation};
 use pool_core::source::Source;
 use pool_core::supply::Rates;
-use pool_core::worker::{WorkerRecord, WorkerSpec, WorkerState};
+use pool_core::worker::{Canary, Supervise, WorkerRecord, WorkerSpec, WorkerState};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use reconciler::desired::{
@@ -136,9 +136,15 @@ pub fn desired() -> impl Strategy<Value = Desired> {
                         Ok(content(&source, manifest(model, version)))
                     };
                     let id: ModelId = model.parse().unwrap();
-                    wanted
-                        .models
-                        .insert(id.clone(), DesiredModel { source, content });
+                    wanted.models.insert(
+                        id.clone(),
+                        DesiredModel {
+                            source,
+                            content,
+                            protect: false,
+                            max_outage_ms: None,
+                        },
+                    );
                     let worker = DesiredWorker {
                         model: id,
                         device,
@@ -147,6 +153,9 @@ pub fn desired() -> impl Strategy<Value = Desired> {
                         dtype: pool_core::weights::Dtype::Auto,
                         quantize: None,
                         advertise: None,
+                        supervise: Supervise::None,
+                        canary: Canary::default(),
+                        protect: false,
                     };
                     wanted.workers.insert(address(name, pool, device), worker);
                 }
@@ -194,6 +203,7 @@ pub fn entry(id: &ModelId, manifest: &Manifest, fleet: Option<FleetName>) -> Cat
         id: id.clone(),
         name: id.to_string(),
         fleet,
+        protect: false,
         source: Origin {
             repo: "./somewhere".into(),
             revision: None,
@@ -237,11 +247,14 @@ pub fn observed_worker(
         program: "/home/rbee/bin/llm-worker-rbee".into(),
         memory: None,
         failure: None,
+        protect: false,
+        load_ms: None,
     };
     ObservedWorker {
         record,
         alive,
         answers,
+        health: None,
     }
 }
 
@@ -257,7 +270,7 @@ pub fn fresh(bare: &Bare, build: Sha256) -> PoolState {
         home: "/home/rbee".into(),
         build: Some(build),
         hive_version: "0.1.0".into(),
-        disk_free_bytes: 100 * GIB,
+        disk_free_bytes: Some(100 * GIB),
         address: None,
         rates: Rates::default(),
         memory,

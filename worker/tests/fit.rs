@@ -8,7 +8,7 @@ use pool_core::digest::Sha256;
 use pool_core::fit;
 use pool_core::model::Manifest;
 use pool_core::weights::{Dtype, Quantization};
-use pool_core::worker::WorkerSpec;
+use pool_core::worker::{Supervise, WorkerSpec};
 use serde_json::{Value, json};
 use worker::cpu::{Cpu, Scratch};
 use worker::model::{Checkpoint, Config, Decoder, Keep, Kernels, Memory, Network as _};
@@ -49,6 +49,7 @@ fn spec(dtype: Dtype, quantize: Option<Quantization>, context: Option<u32>) -> W
         dtype,
         quantize,
         advertise: None,
+        supervise: Supervise::None,
     }
 }
 

@@ -20,7 +20,7 @@ fn text(pool: &PoolObservation) -> String {
         pool.platform,
         pool.home,
         pool.hive_version,
-        bytes(pool.disk_free_bytes),
+        pool.disk_free_bytes.map_or_else(|| "unknown".into(), bytes),
         bytes(pool.memory.available),
         bytes(pool.memory.total),
     );

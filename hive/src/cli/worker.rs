@@ -8,7 +8,7 @@ use pool_core::device::Device;
 use pool_core::name::{ModelId, WorkerId};
 use pool_core::rpc::{ErrorCode, Progress};
 use pool_core::weights::{Dtype, Quantization};
-use pool_core::worker::{WorkerRecord, WorkerSpec};
+use pool_core::worker::{Supervise, WorkerRecord, WorkerSpec};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::task::JoinSet;
 
@@ -102,6 +102,7 @@ pub async fn run(hive: &Hive, command: Command, output: &Output) -> Result<()> {
                 dtype,
                 quantize,
                 advertise: None,
+                supervise: Supervise::None,
             };
             let patience = Duration::from_secs(timeout.into());
             let options = SpawnOptions { port, patience };

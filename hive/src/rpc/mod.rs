@@ -51,7 +51,7 @@ pub async fn serve(
         while calls.try_join_next().is_some() {}
         running.retain(|_, (call, _)| !call.is_finished());
         match parse(&line) {
-            Ok(Call { id, request }) => {
+            Ok(Call { id, request, .. }) => {
                 let replies = Replies {
                     id,
                     outbox: outbox.clone(),
@@ -174,7 +174,7 @@ async fn answer(hive: &Hive, request: Request, replies: &Replies) -> Result<Outc
             block_in_place(|| models::unregister(&hive.home.lock()?, &model, owner.as_ref()))?;
             Ok(Outcome::Unregistered)
         }
-        Request::Spawn { spec } => {
+        Request::Spawn { spec, .. } => {
             let progress = |progress| replies.progress(progress);
             let options = SpawnOptions::default();
             workers::spawn(hive, *spec, options, &progress)
@@ -194,6 +194,9 @@ async fn answer(hive: &Hive, request: Request, replies: &Replies) -> Result<Outc
         Request::Command { argv, access } => {
             let exit = command::run(hive, &argv, &access, replies).await;
             exit.map(Outcome::Exit)
+        }
+        Request::Lock { .. } | Request::Protect { .. } | Request::Adopt { .. } => {
+            Err(fail(ErrorCode::BadRequest, "not yet", ""))
         }
         // Taken from the connection itself, see `serve`.
         Request::Upload { .. } | Request::Cancel { .. } => Ok(Outcome::Cancelled),

@@ -84,6 +84,8 @@ pub fn begin(
         program: program.display().to_string(),
         memory: None,
         failure: None,
+        protect: false,
+        load_ms: None,
         spec,
         id,
     };

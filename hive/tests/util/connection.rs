@@ -56,7 +56,12 @@ impl Connection {
     pub fn send(&mut self, request: Request) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
-        let mut line = serde_json::to_vec(&Call { id, request }).unwrap();
+        let mut line = serde_json::to_vec(&Call {
+            id,
+            expect: Vec::new(),
+            request,
+        })
+        .unwrap();
         line.push(b'\n');
         self.write(&line);
         id
@@ -155,7 +160,11 @@ impl Connection {
 
     pub fn spawn(&mut self, spec: &WorkerSpec) -> Result<WorkerRecord, HiveError> {
         let spec = Box::new(spec.clone());
-        match self.call(Request::Spawn { spec })? {
+        match self.call(Request::Spawn {
+            spec,
+            canary: pool_core::worker::Canary::default(),
+            protect: false,
+        })? {
             Outcome::Spawned(record) => Ok(record),
             other => panic!("{other:?}"),
         }

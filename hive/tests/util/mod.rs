@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use pool_core::digest::Sha256;
 use pool_core::model::{CatalogEntry, Manifest, ModelFacts, ModelFile, Origin};
 use pool_core::observation::{ObservedWorker, PoolObservation};
-use pool_core::worker::{WorkerRecord, WorkerSpec};
+use pool_core::worker::{Supervise, WorkerRecord, WorkerSpec};
 use serde::de::DeserializeOwned;
 
 pub use connection::Connection;
@@ -178,6 +178,7 @@ pub fn spec(entry: &CatalogEntry, ordinal: u32) -> WorkerSpec {
         dtype: pool_core::weights::Dtype::Auto,
         quantize: None,
         advertise: None,
+        supervise: Supervise::None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use pool_core::name::PoolName;
+use pool_core::rpc::Subject;
 use pool_core::units;
 use reconciler::desired::Purpose;
 use reconciler::plan::{Action, ActionKind, Fit, Order, Plan, Totals};
@@ -168,6 +169,27 @@ fn lines(plan: &Plan, action: &Action, colour: bool) -> String {
                 .map_or_else(|| worker.to_string(), ToString::to_string);
             ("-", Paint::Bad, "worker", name, String::new())
         }
+        ActionKind::Update {
+            subject,
+            address,
+            protect,
+        } => {
+            let (kind, name) = match subject {
+                Subject::Model(model) => ("model", model.to_string()),
+                Subject::Worker(worker) => (
+                    "worker",
+                    address
+                        .as_ref()
+                        .map_or_else(|| worker.to_string(), ToString::to_string),
+                ),
+            };
+            let detail = if *protect {
+                "protect"
+            } else {
+                "protect no more"
+            };
+            ("~", Paint::Change, kind, name, detail.into())
+        }
         ActionKind::Unregister { model, bytes } => (
             "-",
             Paint::Bad,
@@ -196,6 +218,7 @@ fn fields(action: &Action) -> Vec<(String, String)> {
         spec,
         replaces,
         fit,
+        ..
     } = &action.kind
     else {
         return Vec::new();

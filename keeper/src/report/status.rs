@@ -57,7 +57,9 @@ pub fn text(fleet: &Fleet, observed: &Observed, colour: bool) -> String {
                     units::bytes(seen.memory.total)
                 );
                 let build = seen.build.map_or_else(|| "-".into(), |build| build.short());
-                let disk = units::bytes(seen.disk_free_bytes);
+                let disk = seen
+                    .disk_free_bytes
+                    .map_or_else(|| "-".into(), units::bytes);
                 pools.row(vec![
                     pool.clone(),
                     "up".into(),

@@ -271,6 +271,7 @@ impl Pending<'_> {
     async fn send(&mut self, request: Request, stdin: &mut Option<Sender>) {
         let call = Call {
             id: self.id,
+            expect: Vec::new(),
             request,
         };
         let line = serde_json::to_vec(&call).map(|mut line| {

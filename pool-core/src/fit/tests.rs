@@ -33,6 +33,7 @@ fn spec(device: &str) -> WorkerSpec {
         dtype: Dtype::Auto,
         quantize: None,
         advertise: None,
+        supervise: crate::worker::Supervise::None,
     }
 }
 

@@ -20,6 +20,9 @@ pub struct Health {
     pub uptime_s: u64,
     pub slots: Slots,
     pub memory: MemoryUse,
+    /// Microseconds that one token of one request took lately; absent before it answered any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub us_per_token: Option<u64>,
 }
 
 /// Where a worker process is in its life.

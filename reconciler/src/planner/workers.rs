@@ -6,7 +6,7 @@ use pool_core::fit::Estimate;
 use pool_core::name::{ModelId, WorkerId};
 use pool_core::observation::ObservedWorker;
 use pool_core::units;
-use pool_core::worker::WorkerSpec;
+use pool_core::worker::{Canary, WorkerSpec};
 
 use super::PoolPlanner;
 use super::room::Room;
@@ -117,6 +117,9 @@ impl<'a> PoolPlanner<'a, '_> {
         let spawn = ActionKind::Spawn {
             spec: Box::new((*spec).clone()),
             replaces,
+            canary: Canary::default(),
+            protect: false,
+            restore: None,
             fit,
         };
         let spawned = self.act(spawn, wanted.reason.clone(), needs);

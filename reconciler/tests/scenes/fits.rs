@@ -3,7 +3,7 @@
 use pool_core::device::Device;
 use pool_core::observation::{ObservedModel, ObservedWorker};
 use pool_core::weights::Dtype;
-use pool_core::worker::{WorkerSpec, WorkerState};
+use pool_core::worker::{Supervise, WorkerSpec, WorkerState};
 use reconciler::observed::{Bare, Observed, PoolState};
 
 use crate::simulation::{
@@ -23,6 +23,7 @@ fn worker(name: &str, slots: u32, memory: u64) -> ObservedWorker {
         dtype: Dtype::Auto,
         quantize: None,
         advertise: None,
+        supervise: Supervise::None,
     };
     let id = format!("{name}-1");
     let mut worker = observed_worker(&id, spec, WorkerState::Ready, true, true);

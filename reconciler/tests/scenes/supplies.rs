@@ -52,7 +52,7 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
         .map(|path| path.parse().unwrap())
         .into();
     let full = PoolObservation {
-        disk_free_bytes: 3 * GIB / 2,
+        disk_free_bytes: Some(3 * GIB / 2),
         ..pool(&[])
     };
     vec![

@@ -19,7 +19,7 @@ impl Disk {
     /// The disk of a pool that says this.
     pub fn of(seen: &PoolObservation) -> Self {
         let mut disk = Self {
-            free: seen.disk_free_bytes,
+            free: seen.disk_free_bytes.unwrap_or_default(),
             ..Self::default()
         };
         for model in &seen.models {
@@ -37,7 +37,7 @@ impl Disk {
 
     /// Makes the pool's hive say what is there.
     pub fn tell(&self, seen: &mut PoolObservation) {
-        seen.disk_free_bytes = self.free;
+        seen.disk_free_bytes = Some(self.free);
         for model in &mut seen.models {
             (model.damaged, model.touched) = (Vec::new(), Vec::new());
             for file in &mut model.entry.files {

@@ -4,7 +4,7 @@ use pool_core::device::Device;
 use pool_core::name::FleetName;
 use pool_core::observation::{DeviceInfo, Memory, ObservedModel, PoolObservation};
 use pool_core::supply::Rates;
-use pool_core::worker::{WorkerSpec, WorkerState};
+use pool_core::worker::{Supervise, WorkerSpec, WorkerState};
 use proptest::prelude::*;
 use proptest::sample::select;
 use reconciler::observed::{Bare, Observed, PoolState, Unknown};
@@ -104,7 +104,7 @@ fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
             home: "/home/rbee".into(),
             build: installed.map(build),
             hive_version: "0.1.0".into(),
-            disk_free_bytes: 0,
+            disk_free_bytes: Some(0),
             address: None,
             rates: Rates::default(),
             memory: Memory {
@@ -176,6 +176,7 @@ fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
                 dtype: pool_core::weights::Dtype::Auto,
                 quantize: None,
                 advertise: None,
+                supervise: Supervise::None,
             };
             let mut worker =
                 observed_worker(&format!("w{n}"), spec, state, alive, alive && answers);

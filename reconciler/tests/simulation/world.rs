@@ -8,6 +8,7 @@ use pool_core::fit::Estimate;
 use pool_core::model::ModelFile;
 use pool_core::name::PoolName;
 use pool_core::observation::{DeviceInfo, ObservedModel, ObservedWorker};
+use pool_core::rpc::Subject;
 use pool_core::source::Source;
 use pool_core::worker::WorkerState;
 use reconciler::observed::{Observed, PoolState};
@@ -165,6 +166,20 @@ impl Simulation {
                     *memory(&mut seen.devices, stopped.record.spec.device) += held;
                 }
             }
+            ActionKind::Update {
+                subject, protect, ..
+            } => match subject {
+                Subject::Model(model) => {
+                    let mut models = seen.models.iter_mut();
+                    let found = models.find(|seen| seen.entry.id == *model);
+                    found.expect("the model is there").entry.protect = *protect;
+                }
+                Subject::Worker(worker) => {
+                    let mut workers = seen.workers.iter_mut();
+                    let found = workers.find(|seen| seen.record.id == *worker);
+                    found.expect("the worker is there").record.protect = *protect;
+                }
+            },
             ActionKind::Unregister { model, .. } => {
                 let used = seen
                     .workers

@@ -126,6 +126,8 @@ struct Clock {
     /// A step, and a request in its slot, on average.
     step: AtomicU64,
     request: AtomicU64,
+    /// Microseconds of a step that decodes only; 0 before any.
+    decode: AtomicU64,
 }
 
 struct State {
@@ -270,6 +272,12 @@ impl Engine {
     /// Requests that run.
     pub fn busy(&self) -> u32 {
         self.shared.busy.load(Ordering::Relaxed)
+    }
+
+    /// Microseconds that one token of one request took lately; none before there was any.
+    pub fn us_per_token(&self) -> Option<u64> {
+        let us = self.shared.clock.decode.load(Ordering::Relaxed);
+        (us > 0).then_some(us)
     }
 
     pub fn memory(&self) -> MemoryUse {

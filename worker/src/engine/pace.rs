@@ -42,6 +42,11 @@ impl Pace {
         }
     }
 
+    /// How long a step without prompts takes; no time before there was one.
+    pub fn decode(&self) -> Duration {
+        Duration::from_secs_f64(self.decode)
+    }
+
     /// How long steps take.
     pub fn step(&self) -> Duration {
         Duration::from_secs_f64(self.step)

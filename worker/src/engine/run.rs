@@ -79,7 +79,7 @@ impl Serving<'_> {
             let mut ended = self.abandoned();
             self.shared.step_begins();
             ended.extend(self.step());
-            self.shared.step_ended(self.pace.step());
+            self.shared.step_ended(self.pace.step(), self.pace.decode());
             for (job, _) in &ended {
                 self.slots.release(job.sequence.slot);
             }
@@ -254,10 +254,12 @@ impl Shared {
         self.clock.step_began.store(self.now(), Ordering::Relaxed);
     }
 
-    fn step_ended(&self, usual: std::time::Duration) {
+    fn step_ended(&self, usual: std::time::Duration, decode: std::time::Duration) {
         self.clock.step_began.store(0, Ordering::Relaxed);
         let usual = usual.as_millis() as u64;
         self.clock.step.store(usual, Ordering::Relaxed);
+        let decode = decode.as_micros() as u64;
+        self.clock.decode.store(decode, Ordering::Relaxed);
     }
 
     /// Frees what a request holds, then sends its terminal event.

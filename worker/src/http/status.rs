@@ -31,6 +31,7 @@ pub(super) async fn health(State(service): State<Arc<Service>>) -> Json<Health> 
             busy: engine.busy(),
         },
         memory: engine.memory(),
+        us_per_token: engine.us_per_token(),
     })
 }
 

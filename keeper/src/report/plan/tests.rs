@@ -27,6 +27,7 @@ fn empty() -> Plan {
         blocked: Vec::new(),
         unknown: Vec::new(),
         warnings: Vec::new(),
+        outages: Vec::new(),
         bills: BTreeMap::new(),
     }
 }
@@ -81,6 +82,7 @@ fn bring(
             reason: reason.clone(),
             needs: if n == 0 { Vec::new() } else { vec![first] },
             after: Vec::new(),
+            facts: Vec::new(),
         });
     }
 }
@@ -196,6 +198,7 @@ fn what_one_pool_does_last_stands_with_the_rest_of_it() {
             reason: Reason::NotDeclared,
             needs: Vec::new(),
             after: Vec::new(),
+            facts: Vec::new(),
         });
     }
     let expected = "\

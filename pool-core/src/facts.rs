@@ -1,0 +1,85 @@
+//! What an action of a plan relied on, as fingerprints that the plan carries and the pool compares.
+//!
+//! A fingerprint covers what makes a thing what it is, and nothing that changes while it stays the same: the process of a
+//! worker, not whether it answers just now.
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::WorkerAddress;
+use crate::digest::{Hasher, Sha256};
+use crate::model::CatalogEntry;
+use crate::name::{FleetName, ModelId, WorkerId};
+use crate::worker::WorkerRecord;
+
+/// One thing of a pool as it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    pub about: About,
+    /// None where there was no such thing.
+    pub was: Option<Sha256>,
+}
+
+/// Which thing of the pool.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum About {
+    /// The installed build.
+    Programs,
+    /// The entry of the catalog.
+    Model(ModelId),
+    /// The workers of the fleet at an address.
+    Place(WorkerAddress),
+    Worker(WorkerId),
+}
+
+impl std::fmt::Display for About {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Programs => f.write_str("the installed programs"),
+            Self::Model(model) => write!(f, "the model {model}"),
+            Self::Place(address) => write!(f, "what runs at {address}"),
+            Self::Worker(worker) => write!(f, "the worker {worker}"),
+        }
+    }
+}
+
+/// The catalog entry: owner, content, whether it is whole, and whether it is protected.
+pub fn model(entry: &CatalogEntry) -> Sha256 {
+    of(&(&entry.fleet, &entry.digest, entry.downloaded, entry.protect))
+}
+
+/// A worker: owner, what it should be, and its process.
+pub fn worker(record: &WorkerRecord) -> Sha256 {
+    of(&(
+        &record.id,
+        &record.spec.fleet,
+        &record.spec_hash,
+        record.protect,
+        &record.process,
+    ))
+}
+
+/// All workers of a fleet at an address; none where there is none.
+pub fn place<'a>(
+    fleet: &FleetName,
+    address: &WorkerAddress,
+    records: impl IntoIterator<Item = &'a WorkerRecord>,
+) -> Option<Sha256> {
+    let stands_there = |record: &&WorkerRecord| {
+        record.spec.address.as_ref() == Some(address) && record.spec.fleet.as_ref() == Some(fleet)
+    };
+    let mut found: Vec<Sha256> = records
+        .into_iter()
+        .filter(stands_there)
+        .map(worker)
+        .collect();
+    found.sort_unstable();
+    (!found.is_empty()).then(|| of(&found))
+}
+
+fn of(value: &impl Serialize) -> Sha256 {
+    let mut hasher = Hasher::default();
+    // Plain values of this crate: writing them as JSON cannot fail.
+    hasher.update(serde_json::to_vec(value).unwrap_or_default());
+    hasher.finish()
+}
