@@ -6,7 +6,7 @@ use pool_core::digest::Sha256;
 use pool_core::fit::Estimate;
 use pool_core::model::CatalogEntry;
 use pool_core::observation::{DeviceInfo, ObservedModel, ObservedWorker, PoolObservation};
-use pool_core::worker::WorkerRecord;
+use pool_core::worker::{ProcessIdentity, WorkerRecord, WorkerState};
 use tokio::task::{JoinSet, block_in_place};
 
 use crate::error::Result;
@@ -88,6 +88,13 @@ async fn probe(hive: &Hive, records: Vec<WorkerRecord>) -> Vec<ObservedWorker> {
         probes.spawn(async move {
             let alive = process.is_some();
             let answers = alive && workers::answers(&http, record.listen).await;
+            let is_supervised = !record.spec.supervise.is_none();
+            let restarted = is_supervised && alive && process != record.process;
+            let record = if restarted {
+                started_again(record, process, answers)
+            } else {
+                record
+            };
             let observed = ObservedWorker {
                 record,
                 alive,
@@ -100,6 +107,23 @@ async fn probe(hive: &Hive, records: Vec<WorkerRecord>) -> Vec<ObservedWorker> {
     let mut observed = probes.join_all().await;
     observed.sort_by_key(|(place, _)| *place);
     observed.into_iter().map(|(_, worker)| worker).collect()
+}
+
+/// A worker as its supervisor made it: another process, which is not ready before it has loaded its model.
+fn started_again(
+    record: WorkerRecord,
+    process: Option<ProcessIdentity>,
+    answers: bool,
+) -> WorkerRecord {
+    let state = match record.state {
+        WorkerState::Ready if !answers => WorkerState::Starting,
+        state => state,
+    };
+    WorkerRecord {
+        process,
+        state,
+        ..record
+    }
 }
 
 /// The address that the operator reached this machine by: the third word that sshd says of a connection.

@@ -9,4 +9,5 @@ mod identity;
 mod life;
 mod models;
 mod rpc;
+mod supervise;
 mod util;

@@ -8,7 +8,7 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::ready::{self, Reported, Unanswered};
-use super::{begin, log, ports, record, start, stop};
+use super::{begin, log, ports, record, start, stop, supervise};
 use crate::error::{Result, fail};
 use crate::home::Locked;
 use crate::{Hive, process};
@@ -182,6 +182,7 @@ fn still_wanted(home: &Locked, record: &WorkerRecord) -> Result<WorkerRecord> {
 /// One that was ready before, and only does not answer now, is left to whoever owns it.
 async fn give_up(hive: &Hive, record: &WorkerRecord, reason: String) -> Result<HiveError> {
     if record.state == WorkerState::Starting {
+        block_in_place(|| supervise::forget(&hive.home.lock()?, record))?;
         if let Some(process) = &record.process {
             stop::end(process, Duration::from_secs(2)).await?;
         }
