@@ -8,6 +8,7 @@ mod lock;
 mod plan;
 mod pool;
 mod prepare;
+mod review;
 mod status;
 mod validate;
 

@@ -44,7 +44,8 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// What is not as the fleet file says decides: an interruption, then a failure, then a pool that did not answer.
+    /// What is not as the fleet file says decides: an interruption, then a plan that is stale before anything was done, then
+    /// gates where nothing else failed, then any failure, then a pool that did not answer.
     pub fn exit(&self) -> Exit {
         let any = |test: fn(&Status) -> bool| self.statuses.iter().any(test);
         let faulty = self
@@ -52,8 +53,21 @@ impl<'a> Report<'a> {
             .unknown
             .iter()
             .any(|pool| !pool.unknown.unreachable);
+        let faults = || {
+            self.statuses.iter().filter_map(|status| match status {
+                Status::Failed(fault) => Some(fault),
+                _ => None,
+            })
+        };
+        let failed = faults().next().is_some();
+        let done = any(|status| matches!(status, Status::Done { .. }));
+        let else_well = !faulty && self.plan.blocked.is_empty();
         if any(|status| matches!(status, Status::NotStarted | Status::Cut)) {
             Exit::INTERRUPTED
+        } else if failed && !done && faults().all(|fault| fault.stale) {
+            Exit::STALE
+        } else if failed && else_well && faults().all(|fault| fault.gate) {
+            Exit::GATE
         } else if any(|status| matches!(status, Status::Failed(fault) if !fault.unreachable))
             || faulty
             || !self.plan.blocked.is_empty()
