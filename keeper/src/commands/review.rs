@@ -5,11 +5,11 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use pool_core::model::Manifest;
+use pool_core::source::Source;
 use pool_core::units;
 use reconciler::desired::Builds;
 use reconciler::observed::{Observed, PoolState};
 use reconciler::plan::{ActionKind, Plan, Supply, UnknownPool};
-use pool_core::source::Source;
 
 use super::prepare::{Prepared, Site};
 use crate::cli::Global;
