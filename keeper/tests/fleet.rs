@@ -3,6 +3,7 @@
 mod apply;
 mod commands;
 mod faults;
+mod import;
 mod lock;
 mod models;
 
