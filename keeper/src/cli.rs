@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use pool_core::name::WorkerName;
 
 use crate::progress::Output;
 use crate::transport::Options;
@@ -85,6 +86,8 @@ pub enum Command {
     Status,
     /// Stop the fleet's workers and remove its models
     Destroy(Destroy),
+    /// Take what people started on a pool into the fleet, and write it into fleet.yaml
+    Import(Import),
     /// Ask a worker something
     Infer(Infer),
     /// Run a command of rbee-hive on a pool
@@ -200,6 +203,22 @@ pub struct Destroy {
     /// Leave the models' files on the pools
     #[arg(long)]
     pub keep_models: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The models and workers, by id or the start of it [default: all that belong to no fleet]
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// The pool; may be left out where the fleet has one
+    #[arg(long, value_name = "NAME")]
+    pub pool: Option<String>,
+    /// What the worker is called in fleet.yaml [default: as its model]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<WorkerName>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ mod commands;
 mod crash;
 mod faults;
 mod gate;
+mod import;
 mod lock;
 mod locks;
 mod models;

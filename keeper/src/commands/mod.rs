@@ -2,6 +2,7 @@
 
 mod apply;
 mod destroy;
+mod import;
 mod infer;
 mod init;
 mod lock;
@@ -34,6 +35,7 @@ pub async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failure> {
         Command::Apply(args) => apply::run(&global, &args, terminal).await,
         Command::Status => status::run(&global, terminal).await,
         Command::Destroy(args) => destroy::run(&global, &args, terminal).await,
+        Command::Import(args) => import::run(&global, &args, terminal).await,
         Command::Infer(args) => infer::run(&global, args, terminal).await,
         Command::Pool(args) => pool::run(&global, &args, terminal).await,
         Command::Completions { shell } => {
