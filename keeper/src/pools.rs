@@ -105,12 +105,7 @@ async fn look(
     options: &Options,
 ) -> (Option<Link>, PoolState) {
     let begun = std::time::Instant::now();
-    let opened = async {
-        let connection = Connection::connect(name, endpoint, options).await?;
-        let opened = connection.open().await?;
-        Ok((connection, opened))
-    };
-    let (connection, opened) = match opened.await {
+    let (connection, opened) = match Connection::reach(name, endpoint, options).await {
         Ok(opened) => opened,
         Err(error) => return (None, unreachable(error)),
     };

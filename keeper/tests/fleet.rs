@@ -5,6 +5,8 @@ mod commands;
 mod faults;
 mod lock;
 mod models;
+mod network;
+mod warm;
 
 use std::ffi::OsStr;
 use std::fs;

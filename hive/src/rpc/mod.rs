@@ -17,7 +17,7 @@ use tokio::task::{AbortHandle, JoinSet, block_in_place};
 use crate::error::{Result, fail};
 use crate::serve::Server;
 use crate::workers::SpawnOptions;
-use crate::{Hive, fetch, hub, models, observe, workers};
+use crate::{Hive, fetch, hub, machine, models, observe, workers};
 
 /// Serves one connection until its input closes or nobody reads the output any more.
 ///
@@ -104,6 +104,7 @@ async fn write(
     let hello = Hello {
         protocol: PROTOCOL,
         version: pool_core::VERSION.to_owned(),
+        platform: Some(machine::platform()),
     };
     let mut line = format!("{GREETING}{}\n", serde_json::to_string(&hello)?);
     loop {

@@ -47,8 +47,9 @@ pub async fn run(global: &Global, args: &Pool, terminal: Terminal) -> Result<Exi
     let Some(declared) = file.fleet.pools.get(&name) else {
         return Err(unknown_pool(&file, name.as_str()));
     };
-    let connection = Connection::connect(&name, &endpoint(declared), &global.transport()).await?;
-    let hive = match connection.open().await?.hive {
+    let reached = Connection::reach(&name, &endpoint(declared), &global.transport()).await?;
+    let (connection, opened) = reached;
+    let hive = match opened.hive {
         HiveState::Running(hive) => hive,
         HiveState::Bare => {
             return Err(

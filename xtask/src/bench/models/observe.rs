@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Bench;
 use super::pool::Pool;
-use super::timed::mebibytes;
+use crate::bench::timed::mebibytes;
 use crate::bench::process;
 use crate::bench::row::{Against, Floor, Round, Row, Unit};
 use crate::say;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-use super::timed::{self, Taken};
+use crate::bench::timed::{self, Taken};
 use crate::bench::python::Python;
 
 /// The packages of the version that the hub is tested with.
