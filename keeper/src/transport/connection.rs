@@ -191,7 +191,9 @@ impl Connection {
         };
         for (path, remote) in forwards {
             let local = ForwardType::Local;
-            let closed = login.session.close_port_forward(local, path.as_path(), socket(remote));
+            let closed = login
+                .session
+                .close_port_forward(local, path.as_path(), socket(remote));
             closed.await.ok();
             std::fs::remove_file(path).ok();
         }

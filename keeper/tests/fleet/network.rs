@@ -16,7 +16,8 @@ use crate::sshd::Sshd;
 #[track_caller]
 fn ip(words: &str) {
     let output = Command::new("ip").args(words.split(' ')).output();
-    let output = output.expect("ip is there: on Debian `apt install iproute2`, or `cargo xtask test` does it");
+    let output = output
+        .expect("ip is there: on Debian `apt install iproute2`, or `cargo xtask test` does it");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {words}: {said}");
 }
@@ -29,7 +30,8 @@ fn is_possible() -> bool {
     }
     let probe = format!("rbee-probe-{}-{}", std::process::id(), number());
     let made = Command::new("ip").args(["netns", "add", &probe]).output();
-    let made = made.expect("ip is there: on Debian `apt install iproute2`, or `cargo xtask test` does it");
+    let made =
+        made.expect("ip is there: on Debian `apt install iproute2`, or `cargo xtask test` does it");
     if !made.status.success() {
         let why = String::from_utf8_lossy(&made.stderr);
         println!("not run: no network namespaces here: {}", why.trim());
@@ -64,7 +66,10 @@ impl Network {
             slow: None,
         };
         ip(&format!("link add {} type bridge", network.bridge));
-        ip(&format!("addr add {}.1/24 dev {}", network.prefix, network.bridge));
+        ip(&format!(
+            "addr add {}.1/24 dev {}",
+            network.prefix, network.bridge
+        ));
         ip(&format!("link set {} up", network.bridge));
         network
     }
@@ -77,9 +82,14 @@ impl Network {
         self.sites.push(site.clone());
         let port = self.port(place);
         ip(&format!("-n {site} link set lo up"));
-        ip(&format!("link add {port} type veth peer name eth0 netns {site}"));
+        ip(&format!(
+            "link add {port} type veth peer name eth0 netns {site}"
+        ));
         ip(&format!("link set {port} master {} up", self.bridge));
-        ip(&format!("-n {site} addr add {}/24 dev eth0", self.address(place)));
+        ip(&format!(
+            "-n {site} addr add {}/24 dev eth0",
+            self.address(place)
+        ));
         ip(&format!("-n {site} link set eth0 up"));
         place
     }
@@ -95,7 +105,9 @@ impl Network {
 
     fn sshd(&self, desk: &Desk, name: &str, place: usize) -> Sshd {
         let server = desk.lab.server(name);
-        server.within(&self.sites[place], &self.address(place)).start()
+        server
+            .within(&self.sites[place], &self.address(place))
+            .start()
     }
 
     fn set(&self, place: usize, state: &str) {
@@ -113,14 +125,22 @@ impl Network {
             .spawn()
             .expect("python3 is there");
         let mut said = String::new();
-        BufReader::new(link.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        BufReader::new(link.stdout.take().unwrap())
+            .read_line(&mut said)
+            .unwrap();
         self.slow = Some(link);
         assert_eq!(said, "linked\n");
         ip(&format!("link del {}", self.port(place)));
         let address = self.address(place);
-        ip(&format!("addr add {}.1 peer {address} dev {near}", self.prefix));
+        ip(&format!(
+            "addr add {}.1 peer {address} dev {near}",
+            self.prefix
+        ));
         ip(&format!("link set {near} up"));
-        ip(&format!("-n {site} addr add {address} peer {}.1 dev tun0", self.prefix));
+        ip(&format!(
+            "-n {site} addr add {address} peer {}.1 dev tun0",
+            self.prefix
+        ));
         ip(&format!("-n {site} link set tun0 up"));
     }
 }
@@ -129,7 +149,10 @@ impl Drop for Network {
     fn drop(&mut self) {
         let quiet = |words: &str| {
             let mut ip = Command::new("ip");
-            ip.args(words.split(' ')).stderr(Stdio::null()).status().unwrap();
+            ip.args(words.split(' '))
+                .stderr(Stdio::null())
+                .status()
+                .unwrap();
         };
         if let Some(mut slow) = self.slow.take() {
             slow.kill().unwrap();
@@ -145,11 +168,12 @@ impl Drop for Network {
 
 const POOLS: &str = "  near: { connect: ssh://near, devices: [cpu] }\n  far: { connect: ssh://far, devices: [cpu] }\n";
 
-/// Applies and cuts a site off as soon as an action on it is begun. Returns how long it took until rbee ended.
+/// Applies and cuts a site off as soon as an action on it is begun. Returns how long it took until rbee
+/// ended.
 fn apply_cut_at(desk: &Desk, network: &Network, far: usize, action: &str) -> (Ran, Duration) {
     let mut apply = desk.command(&["apply", "--yes"]).spawn().unwrap();
     let mut lines = BufReader::new(apply.stderr.take().unwrap()).lines();
-    let begins = |line: &String| line.contains(action) && line.ends_with("...");
+    let begins = |line: &String| line.trim_start().starts_with("far ") && line.contains(action);
     let begun = lines.by_ref().map_while(Result::ok).find(begins);
     assert!(begun.is_some(), "`{action}` was never begun");
     network.set(far, "down");
@@ -171,7 +195,7 @@ fn a_link_that_is_cut_in_the_middle_of_an_apply_is_noticed_and_healed_by_the_nex
     let _near = network.sshd(&desk, "near", near);
     let _far = network.sshd(&desk, "far", far);
     desk.fleet(POOLS, "'*/cpu'");
-    for action in ["far: install", "far: spawn"] {
+    for action in ["install", "spawn"] {
         let (cut, took) = apply_cut_at(&desk, &network, far, action);
         println!("{action}: the end came {took:?} after the cut");
         let cut = cut.exits(4).says("far");
@@ -181,10 +205,6 @@ fn a_link_that_is_cut_in_the_middle_of_an_apply_is_noticed_and_healed_by_the_nex
             .exits(4)
             .says("chat/near/cpu/0");
         network.set(far, "up");
-        if action == "far: install" {
-            // Not all of it: the next cut is later.
-            desk.rbee(&["plan"]).exits(0).says("chat/far/cpu/0");
-        }
     }
     desk.rbee(&["apply", "--yes"]).exits(0);
     desk.rbee(&["plan", "--detailed-exitcode"]).exits(0);
@@ -208,12 +228,24 @@ fn a_slow_link_that_loses_packets_leaves_the_results_the_same() {
     // What lasts too long on such a link in a test: the programs, unoptimised. They stay.
     let results = || {
         let planned = desk.rbee(&["plan", "--json"]).exits(0).json();
-        let applied = desk.rbee(&["apply", "--yes"]).exits(0);
-        let rests = desk.rbee(&["plan", "--detailed-exitcode", "--json"]).exits(0).json();
-        let question = ["infer", "--worker", "chat", "--prompt", "What is the capital of France?"];
+        let mut actions = planned["plan"]["actions"].clone();
+        for action in actions.as_array_mut().unwrap() {
+            // What the machine has free is another matter.
+            action.as_object_mut().unwrap().remove("fit");
+        }
+        let last = |ran: Ran| ran.out.lines().last().unwrap().to_owned();
+        let applied = last(desk.rbee(&["apply", "--yes"]).exits(0));
+        let rests = last(desk.rbee(&["plan", "--detailed-exitcode"]).exits(0));
+        let question = [
+            "infer",
+            "--worker",
+            "chat",
+            "--prompt",
+            "What is the capital of France?",
+        ];
         let answer = desk.rbee(&question).exits(0).out;
-        let gone = desk.rbee(&["destroy", "--yes"]).exits(0).out;
-        (planned["plan"]["actions"].clone(), applied.out, rests["plan"].clone(), answer, gone)
+        let gone = last(desk.rbee(&["destroy", "--yes"]).exits(0));
+        (actions, applied, rests, answer, gone)
     };
     desk.rbee(&["apply", "--yes"]).exits(0);
     desk.rbee(&["destroy", "--yes"]).exits(0);
@@ -222,7 +254,10 @@ fn a_slow_link_that_loses_packets_leaves_the_results_the_same() {
     let start = Instant::now();
     desk.rbee(&["status", "--no-persist"]).exits(0);
     let took = start.elapsed();
-    assert!(took > Duration::from_millis(500), "the link is not slow: {took:?}");
+    assert!(
+        took > Duration::from_millis(500),
+        "the link is not slow: {took:?}"
+    );
     let slow = results();
     println!("over 100 ms and 1 %: {:?}", start.elapsed());
     assert_eq!(slow, quick);

@@ -45,30 +45,44 @@ impl Warm {
     fn masters(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.desk.path("run/rbee")).into_iter();
         let folders = entries.flatten().map(|entry| entry.unwrap().path());
-        let sockets = folders.filter(|path| !path.is_symlink()).map(|path| path.join("master"));
-        sockets.filter(|socket| UnixStream::connect(socket).is_ok()).collect()
+        let sockets = folders
+            .filter(|path| !path.is_symlink())
+            .map(|path| path.join("master"));
+        sockets
+            .filter(|socket| UnixStream::connect(socket).is_ok())
+            .collect()
     }
 
     /// Everything that lies beside the control sockets.
     fn left(&self) -> usize {
-        fs::read_dir(self.desk.path("run/rbee")).into_iter().flatten().count()
+        fs::read_dir(self.desk.path("run/rbee"))
+            .into_iter()
+            .flatten()
+            .count()
     }
 
     /// The hives that run on the pool.
     fn hives(&self) -> usize {
         let bin = self.pool.home().join("bin");
         let processes = fs::read_dir("/proc").unwrap().flatten();
-        let programs = processes.filter_map(|process| fs::read_link(process.path().join("exe")).ok());
-        let is_hive = |program: &PathBuf| program.starts_with(&bin) && program.ends_with("rbee-hive");
+        let programs =
+            processes.filter_map(|process| fs::read_link(process.path().join("exe")).ok());
+        let is_hive =
+            |program: &PathBuf| program.starts_with(&bin) && program.ends_with("rbee-hive");
         programs.filter(is_hive).count()
     }
 }
 
 fn pid(master: &Path) -> String {
     let mut ask = Command::new("ssh");
-    ask.arg("-S").arg(master).args(["-F", "/dev/null", "-O", "check", "one"]);
+    ask.arg("-S")
+        .arg(master)
+        .args(["-F", "/dev/null", "-O", "check", "one"]);
     let said = String::from_utf8(ask.output().unwrap().stderr).unwrap();
-    let pid = said.split_once("pid=").unwrap_or_else(|| panic!("{said}")).1;
+    let pid = said
+        .split_once("pid=")
+        .unwrap_or_else(|| panic!("{said}"))
+        .1;
     pid.split_once(')').unwrap().0.to_owned()
 }
 
@@ -86,7 +100,13 @@ fn the_next_run_takes_the_connection_of_the_last_and_no_run_leaves_a_hive() {
     warm.rbee(&["apply", "--yes"]).exits(0);
     assert_eq!((warm.logins(), warm.hives()), (1, 0));
     warm.rbee(&["plan", "--detailed-exitcode"]).exits(0);
-    let question = ["infer", "--worker", "chat", "--prompt", "What is the capital of France?"];
+    let question = [
+        "infer",
+        "--worker",
+        "chat",
+        "--prompt",
+        "What is the capital of France?",
+    ];
     for _ in 0..2 {
         warm.rbee(&question).exits(0).says("Paris");
     }
@@ -94,12 +114,18 @@ fn the_next_run_takes_the_connection_of_the_last_and_no_run_leaves_a_hive() {
     let [master] = &warm.masters()[..] else {
         panic!("not one master: {:?}", warm.masters());
     };
-    let mut beside: Vec<_> = fs::read_dir(master.parent().unwrap()).unwrap().flatten().collect();
+    let mut beside: Vec<_> = fs::read_dir(master.parent().unwrap())
+        .unwrap()
+        .flatten()
+        .collect();
     beside.retain(|entry| entry.file_name() != "master" && entry.file_name() != "log");
     assert!(beside.is_empty(), "{beside:?}");
 
     // A run that is killed: its hive ends, the connection is of use to the next.
-    let mut follow = warm.command(&["pool", "worker", "logs", "-f", "chat/one/cpu/0"]).spawn().unwrap();
+    let mut follow = warm
+        .command(&["pool", "worker", "logs", "-f", "chat/one/cpu/0"])
+        .spawn()
+        .unwrap();
     eventually("a hive runs", || warm.hives() > 0);
     follow.kill().unwrap();
     follow.wait().unwrap();
@@ -131,7 +157,10 @@ fn another_configuration_of_ssh_is_another_connection() {
     warm.rbee(&["status"]).exits(0);
     assert_eq!(warm.logins(), 2);
     let text = fs::read_to_string(warm.desk.path("fleet.yaml")).unwrap();
-    warm.desk.write(&text.replace("devices: [cpu] }", "devices: [cpu], host_keys: accept-new }"));
+    warm.desk.write(&text.replace(
+        "devices: [cpu] }",
+        "devices: [cpu], host_keys: accept-new }",
+    ));
     warm.rbee(&["status"]).exits(0);
     assert_eq!(warm.logins(), 3);
 }
@@ -155,7 +184,7 @@ fn a_connection_that_died_unnoticed_is_replaced() {
     let warm = Warm::new();
     warm.rbee(&["status"]).exits(0);
     warm.pool.freeze_sessions();
-    warm.rbee(&["status"]).exits(0).says("not installed");
+    warm.rbee(&["status"]).exits(0).says("bare");
     assert_eq!((warm.logins(), warm.masters().len()), (2, 1));
 }
 
@@ -165,7 +194,11 @@ fn runs_at_the_same_time_share_and_disturb_nobody() {
     warm.rbee(&["apply", "--yes", "--no-persist"]).exits(0);
     for round in ["cold", "warm"] {
         let runs: Vec<_> = (0..4)
-            .map(|_| warm.command(&["plan", "--detailed-exitcode"]).spawn().unwrap())
+            .map(|_| {
+                warm.command(&["plan", "--detailed-exitcode"])
+                    .spawn()
+                    .unwrap()
+            })
             .collect();
         for run in runs {
             Ran::from(run.wait_with_output().unwrap()).exits(0);

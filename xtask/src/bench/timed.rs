@@ -82,7 +82,11 @@ mod tests {
     #[test]
     fn the_input_is_read_and_what_fails_says_why() {
         let mut sleep = Command::new("sh");
-        let taken = run(sleep.args(["-c", "read seconds; sleep $seconds; echo done"]), "0.05\n").unwrap();
+        let taken = run(
+            sleep.args(["-c", "read seconds; sleep $seconds; echo done"]),
+            "0.05\n",
+        )
+        .unwrap();
         assert!(taken.seconds >= 0.05, "{}", taken.seconds);
         assert_eq!(taken.said, "done\n");
         assert_eq!(taken.peak.is_some(), cfg!(target_os = "linux"));

@@ -6,10 +6,10 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
-use crate::bench::timed::{Taken, mebibytes};
 use super::{Bench, LIMIT, MODEL, curl, memory_row};
 use crate::bench::process;
 use crate::bench::row::{Against, Floor, Round, Row, Unit};
+use crate::bench::timed::{Taken, mebibytes};
 use crate::say;
 
 /// What a pool gives.

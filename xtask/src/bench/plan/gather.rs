@@ -87,15 +87,16 @@ fn measure_round(bench: &Bench, site: &Site, round: usize) -> anyhow::Result<Tim
 }
 
 fn rows(times: &[Times]) -> Vec<Row> {
-    let row = |what: &str, most: f64, against: Against, round: &dyn Fn(&Times) -> Option<Round>| Row {
-        heading: format!("a plan of {POOLS} pools that finds nothing to do"),
-        what: what.to_owned(),
-        unit: Unit::Seconds,
-        against,
-        floor: Some(Floor::AtMost(most)),
-        drawn: true,
-        rounds: times.iter().filter_map(round).collect(),
-    };
+    let row =
+        |what: &str, most: f64, against: Against, round: &dyn Fn(&Times) -> Option<Round>| Row {
+            heading: format!("a plan of {POOLS} pools that finds nothing to do"),
+            what: what.to_owned(),
+            unit: Unit::Seconds,
+            against,
+            floor: Some(Floor::AtMost(most)),
+            drawn: true,
+            rounds: times.iter().filter_map(round).collect(),
+        };
     let limit = |ours: f64, limit: f64| {
         Some(Round {
             ours,
@@ -110,7 +111,11 @@ fn rows(times: &[Times]) -> Vec<Row> {
             limit: None,
         })
     };
-    let in_unit = |unit, row: Row| Row { unit, drawn: false, ..row };
+    let in_unit = |unit, row: Row| Row {
+        unit,
+        drawn: false,
+        ..row
+    };
     vec![
         row("cold, to ssh in parallel", 1.15, Against::Limit, &|t| {
             limit(t.cold.seconds, t.ssh)

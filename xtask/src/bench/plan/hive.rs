@@ -23,7 +23,9 @@ const MILLISECONDS: f64 = 15.0;
 const MEBIBYTES: f64 = 10.0;
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
-    say(&format!("hive: a pool with {COUNT} models and {COUNT} workers"));
+    say(&format!(
+        "hive: a pool with {COUNT} models and {COUNT} workers"
+    ));
     let pool = Pool::make(bench.programs)?;
     pool.observe()?;
     let (mut times, mut peaks) = (Vec::new(), Vec::new());
@@ -69,8 +71,13 @@ impl<'a> Pool<'a> {
         for number in 1..=COUNT {
             let folder = pool.path(&format!("m{number}"));
             copy_of_tiny(&folder, number)?;
-            models.push_str(&format!("  m{number}: {{ source: {} }}\n", folder.display()));
-            workers.push_str(&format!("  w{number}: {{ model: m{number}, on: [here/cpu] }}\n"));
+            models.push_str(&format!(
+                "  m{number}: {{ source: {} }}\n",
+                folder.display()
+            ));
+            workers.push_str(&format!(
+                "  w{number}: {{ model: m{number}, on: [here/cpu] }}\n"
+            ));
         }
         let fleet = format!(
             "version: 1\nfleet: bench\npools:\n  here: {{ connect: local, devices: [cpu] }}\nmodels:\n{models}workers:\n{workers}"
@@ -103,10 +110,18 @@ impl<'a> Pool<'a> {
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         let peak = process::peak(hive.pid());
         let workers = observed["workers"].as_array().context("no workers")?;
-        let serving = workers.iter().filter(|worker| worker["answers"] == json!(true));
-        ensure!(serving.count() == COUNT, "not all workers answer: {observed}");
+        let serving = workers
+            .iter()
+            .filter(|worker| worker["answers"] == json!(true));
+        ensure!(
+            serving.count() == COUNT,
+            "not all workers answer: {observed}"
+        );
         let models = observed["models"].as_array().map(Vec::len);
-        ensure!(models == Some(COUNT), "not all models are there: {observed}");
+        ensure!(
+            models == Some(COUNT),
+            "not all models are there: {observed}"
+        );
         Ok((milliseconds, peak))
     }
 }

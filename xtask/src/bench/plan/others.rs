@@ -52,7 +52,10 @@ impl Others {
 
     /// Asks each pool what rbee asks, by Ansible without Python on the other side.
     pub fn ansible_raw(&self, site: &Site) -> anyhow::Result<Taken> {
-        answered(timed::run(self.ansible(site)?.args(["-m", "raw", "-a", ASK]), "")?)
+        answered(timed::run(
+            self.ansible(site)?.args(["-m", "raw", "-a", ASK]),
+            "",
+        )?)
     }
 
     /// Ansible's own facts of each pool.
@@ -66,7 +69,12 @@ impl Others {
         let hosts = site.path("hosts");
         let python = self.bin.join("python");
         let lines = Site::addresses();
-        let line = |address| format!("{address} ansible_python_interpreter={}\n", python.display());
+        let line = |address| {
+            format!(
+                "{address} ansible_python_interpreter={}\n",
+                python.display()
+            )
+        };
         fs::write(&hosts, lines.lines().map(line).collect::<String>())?;
         fs::write(site.path("ansible.cfg"), "")?;
         let mut ansible = Command::new(self.bin.join("ansible"));
@@ -76,7 +84,10 @@ impl Others {
             .env("ANSIBLE_CONFIG", site.path("ansible.cfg"))
             .env("ANSIBLE_HOME", site.path("ansible"))
             .env("ANSIBLE_REMOTE_TEMP", site.path("ansible/remote"))
-            .env("ANSIBLE_SSH_ARGS", format!("-F {} -o ControlMaster=no", config.display()))
+            .env(
+                "ANSIBLE_SSH_ARGS",
+                format!("-F {} -o ControlMaster=no", config.display()),
+            )
             .env("ANSIBLE_NOCOLOR", "1");
         Ok(ansible)
     }
@@ -86,7 +97,12 @@ impl Others {
         let inventory = site.path("inventory.py");
         let hosts: String = Site::addresses()
             .lines()
-            .map(|address| format!("    ('{address}', {{'ssh_config_file': '{}'}}),\n", site.path("config").display()))
+            .map(|address| {
+                format!(
+                    "    ('{address}', {{'ssh_config_file': '{}'}}),\n",
+                    site.path("config").display()
+                )
+            })
             .collect();
         fs::write(&inventory, format!("pools = [\n{hosts}]\n"))?;
         let mut pyinfra = Command::new(self.bin.join("pyinfra"));

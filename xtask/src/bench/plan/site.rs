@@ -42,7 +42,10 @@ impl<'a> Site<'a> {
             keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"]);
             timed::run(keygen.arg(dir.path().join(key)), "")?;
         }
-        fs::copy(dir.path().join("id.pub"), dir.path().join("authorized_keys"))?;
+        fs::copy(
+            dir.path().join("id.pub"),
+            dir.path().join("authorized_keys"),
+        )?;
         // Another program may take a free port before sshd does; then this fails, and says so.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut site = Self {
@@ -66,7 +69,9 @@ impl<'a> Site<'a> {
 
     /// All addresses, each in a line.
     pub fn addresses() -> String {
-        (1..=POOLS).map(|number| format!("{}\n", address(number))).collect()
+        (1..=POOLS)
+            .map(|number| format!("{}\n", address(number)))
+            .collect()
     }
 
     fn wait_for_servers(&self) -> anyhow::Result<()> {
@@ -118,7 +123,9 @@ impl<'a> Site<'a> {
             }
             std::os::unix::fs::symlink(&build, bin.join("current"))?;
             let mut register = Command::new(&self.programs.hive);
-            register.args(["models", "register", "tiny", "--source"]).arg(tiny());
+            register
+                .args(["models", "register", "tiny", "--source"])
+                .arg(tiny());
             timed::run(register.env("RBEE_HOME", self.home(number)), "")?;
         }
         self.write_fleet(POOLS)
@@ -206,7 +213,8 @@ impl<'a> Site<'a> {
         if self.path("run/rbee").is_dir() {
             for master in self.masters()? {
                 let mut end = Command::new("ssh");
-                end.args(["-F", "/dev/null", "-O", "exit", "-S"]).arg(&master);
+                end.args(["-F", "/dev/null", "-O", "exit", "-S"])
+                    .arg(&master);
                 timed::run(end.arg("any"), "")?;
             }
             fs::remove_dir_all(self.path("run/rbee"))?;
