@@ -131,12 +131,8 @@ pub async fn open(declared: BTreeMap<PoolName, Declared>, options: &Options) -> 
 
 async fn look(name: &PoolName, declared: Declared, options: &Options) -> (Option<Link>, PoolState) {
     let begun = std::time::Instant::now();
-    let opened = async {
-        let connection = Connection::connect(name, &declared.endpoint, options).await?;
-        let opened = connection.open().await?;
-        Ok((connection, opened))
-    };
-    let (connection, opened) = match opened.await {
+    let reached = Connection::reach(name, &declared.endpoint, options);
+    let (connection, opened) = match reached.await {
         Ok(opened) => opened,
         Err(error) => return (None, unreachable(error)),
     };

@@ -9,7 +9,9 @@ mod import;
 mod lock;
 mod locks;
 mod models;
+mod network;
 mod saved;
+mod warm;
 
 use std::ffi::OsStr;
 use std::fs;

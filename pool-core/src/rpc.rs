@@ -26,7 +26,7 @@ use crate::digest::Sha256;
 use crate::facts::Fact;
 use crate::model::{CatalogEntry, Manifest, ModelFile};
 use crate::name::{FleetName, ModelId, WorkerId};
-use crate::observation::PoolObservation;
+use crate::observation::{Platform, PoolObservation};
 use crate::source::Source;
 use crate::supply::{HubAccess, HubRepo, Interface, Peer, Serving};
 use crate::worker::{Canary, WorkerRecord, WorkerSpec};
@@ -48,6 +48,8 @@ pub const GREETING: &str = "rbee-hive-rpc ";
 pub struct Hello {
     pub protocol: u32,
     pub version: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
 }
 
 /// A numbered request.

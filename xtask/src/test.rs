@@ -11,7 +11,7 @@ const SSHD: &str = "/usr/sbin/sshd";
 
 /// Installs what is missing, then formats, lints, builds, tests, and runs the demo.
 pub fn run() -> anyhow::Result<()> {
-    ensure_sshd()?;
+    ensure_tools()?;
     check(cargo().args(["fmt", "--all", "--check"]))?;
     check(cargo().args([
         "clippy",
@@ -41,28 +41,34 @@ pub fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The end-to-end tests talk to a real OpenSSH server.
-fn ensure_sshd() -> anyhow::Result<()> {
-    if Path::new(SSHD).exists() {
-        return Ok(());
-    }
+/// The end-to-end tests talk to a real OpenSSH server, and as root also across networks of their own.
+fn ensure_tools() -> anyhow::Result<()> {
     let id = Command::new("id").arg("-u").output()?;
     let is_root = id.stdout.trim_ascii() == b"0";
-    let has_apt = Command::new("apt-get").arg("--version").output().is_ok();
-    if !(is_root && has_apt) {
+    let is_missing = |program: &str| Command::new(program).arg("-V").output().is_err();
+    let mut packages = Vec::new();
+    if !Path::new(SSHD).exists() {
+        packages.extend(["openssh-server", "openssh-client"]);
+    }
+    if is_root && cfg!(target_os = "linux") && is_missing("ip") {
+        packages.push("iproute2");
+    }
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !is_root || is_missing("apt-get") {
         bail!(
-            "{SSHD} is missing, and the tests need it: `sudo apt-get install openssh-server` (it need not run)"
+            "the tests need {}: `sudo apt-get install {}` (nothing of it need run)",
+            packages.join(", "),
+            packages.join(" ")
         );
     }
     check(Command::new("apt-get").args(["update", "-qq"]))?;
     let mut install = Command::new("apt-get");
-    install.args([
-        "install",
-        "-y",
-        "-qq",
-        "--no-install-recommends",
-        "openssh-server",
-        "openssh-client",
-    ]);
-    check(install.env("DEBIAN_FRONTEND", "noninteractive"))
+    install.args(["install", "-y", "-qq", "--no-install-recommends"]);
+    check(
+        install
+            .args(packages)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
 }

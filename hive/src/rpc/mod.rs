@@ -19,6 +19,7 @@ use tokio::task::{AbortHandle, JoinSet, block_in_place};
 use crate::Hive;
 use crate::error::{Result, fail};
 use crate::lease::Lease;
+use crate::machine;
 use input::{Input, Line};
 
 /// Serves one connection until its input closes, says nothing for `silence` where it is watched, or nobody reads the
@@ -126,6 +127,7 @@ async fn write(
     let hello = Hello {
         protocol: PROTOCOL,
         version: pool_core::VERSION.to_owned(),
+        platform: Some(machine::platform()),
     };
     let mut line = format!("{GREETING}{}\n", serde_json::to_string(&hello)?);
     loop {

@@ -73,8 +73,9 @@ pub(super) async fn open(
     let Some(declared) = file.fleet.pools.get(name) else {
         return Err(unknown_pool(file, name.as_str()));
     };
-    let connection = Connection::connect(name, &endpoint(declared), &global.transport()).await?;
-    match connection.open().await?.hive {
+    let reached = Connection::reach(name, &endpoint(declared), &global.transport()).await?;
+    let (connection, opened) = reached;
+    match opened.hive {
         HiveState::Running(hive) => Ok((connection, hive)),
         HiveState::Bare => Err(
             Failure::new(format!("rbee is not installed on pool `{name}`"))

@@ -20,6 +20,7 @@ fn pair() -> (HiveClient, Hive) {
     let hello = Hello {
         protocol: PROTOCOL,
         version: "test".to_owned(),
+        platform: None,
     };
     let end = async { "killed".to_owned() };
     let pool = "mac".parse().unwrap();
