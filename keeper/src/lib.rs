@@ -8,6 +8,7 @@
 //! | [`fleet_file`], [`lock_file`] | find, read and write fleet.yaml and fleet.lock |
 //! | [`hub`] | looks models up on the hub |
 //! | [`pools`] | opens and observes all pools at once |
+//! | [`saved`] | plans in files |
 //! | [`apply`], [`actions`], [`fetch`] | carry out a plan, action by action |
 //! | [`stream`] | asks a worker and reads its answer |
 //! | [`report`], [`progress`], [`terminal`] | what people and programs see |
@@ -32,6 +33,7 @@ pub mod lock_file;
 pub mod pools;
 pub mod progress;
 pub mod report;
+pub mod saved;
 pub mod stream;
 pub mod terminal;
 pub mod transport;

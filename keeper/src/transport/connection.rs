@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use openssh::{ForwardType, Session, Socket};
 use pool_core::name::PoolName;
+use serde::{Deserialize, Serialize};
 
 use super::error::{ConnectError, ConnectErrorKind};
 use super::process::Process;
@@ -36,7 +37,8 @@ impl fmt::Display for Endpoint {
 }
 
 /// What to do with a host key that is not in `known_hosts`. One that changed is always refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum HostKeys {
     #[default]
     Strict,
