@@ -10,6 +10,7 @@ use pool_core::source::Source;
 use pool_core::supply::HubAccess;
 use pool_core::units;
 use reconciler::plan::{Action, ActionKind, FetchFile};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::allowance::Allowance;
@@ -25,7 +26,7 @@ use crate::transport::{Bundles, CallError, ConnectError, HiveClient, HiveState, 
 const STOP_DEADLINE_S: u32 = 10;
 
 /// Why an action failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Fault {
     pub what: String,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -158,7 +158,7 @@ impl ModelFacts {
 }
 
 /// `catalog.json` of a pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Catalog {
     pub version: u32,
     pub models: BTreeMap<ModelId, CatalogEntry>,
@@ -179,7 +179,7 @@ impl Default for Catalog {
 }
 
 /// One model that a pool knows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CatalogEntry {
     pub id: ModelId,
     /// What people call it: the repository or the folder.
@@ -205,7 +205,7 @@ pub struct CatalogEntry {
 }
 
 /// Where a catalogued model came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Origin {
     /// `ORG/REPO` of the hub, or the folder as it was given.
     pub repo: String,
@@ -217,7 +217,7 @@ pub struct Origin {
 }
 
 /// One file of a catalogued model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CatalogFile {
     #[serde(flatten)]
     pub file: ModelFile,
@@ -230,7 +230,7 @@ pub struct CatalogFile {
 }
 
 /// Tells a file on a disk from what is later written to it or put in its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stamp {
     pub inode: u64,
     /// When it was last written, in nanoseconds since 1970.

@@ -117,7 +117,7 @@ impl WorkerSpec {
 }
 
 /// `workers/<id>.json` of a pool: one worker process, from the moment before it is started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerRecord {
     pub version: u32,
     pub id: WorkerId,
@@ -154,7 +154,7 @@ impl WorkerRecord {
 }
 
 /// A process that cannot be mistaken for a later one with the same pid.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessIdentity {
     pub pid: u32,
     /// Start time in the kernel's own unit (clock ticks since boot on Linux, microseconds on macOS).
@@ -164,7 +164,7 @@ pub struct ProcessIdentity {
 }
 
 /// Where a worker is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkerState {
     /// Started; no request has been answered yet.

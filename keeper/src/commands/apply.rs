@@ -6,7 +6,6 @@ use super::prepare;
 use crate::cli::{Apply, Global};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::report::outcome::stops;
 use crate::terminal::Terminal;
 
 pub async fn run(global: &Global, args: &Apply, terminal: Terminal) -> Result<Exit, Failure> {
@@ -14,22 +13,13 @@ pub async fn run(global: &Global, args: &Apply, terminal: Terminal) -> Result<Ex
         prune_models: args.prune_models,
     };
     let prepared = prepare::to_apply(global, options, args.run.locked, terminal).await?;
-    let output = args.run.output(global);
+    let output = global.output();
     let progress = prepared.show(output, terminal);
-    if let Err(refusal) = prepared.check_download(args.run.max_download) {
-        progress.summary(&prepared.plan, None, refusal.code().0);
-        return Err(refusal);
-    }
-    let stopped = stops(&prepared.plan);
-    if prepared.file.fleet.workers.is_empty() && stopped > 0 && !args.allow_empty {
-        let what = format!("the fleet file names no worker, and {stopped} things would go");
-        return Err(Failure::new(what)
-            .at(prepared.file.path.display().to_string())
-            .help("if that is meant, `--allow-empty` goes on; `rbee destroy` removes the fleet"));
-    }
-    if !prepared.confirm(args.yes, "Do this?", terminal)? {
-        return Err(Failure::new("nothing was done: the answer was not `yes`"));
-    }
+    let checked = prepared
+        .check_download(args.run.max_download)
+        .and_then(|()| prepared.check_emptied(args.allow_empty))
+        .and_then(|()| prepared.confirm(args.yes, "Do this?", terminal));
+    checked.map_err(|failure| prepared.refused(&progress, failure))?;
     prepared
         .carry_out(
             args.parallelism,

@@ -16,9 +16,9 @@ pub async fn run(global: &Global, args: &Destroy, terminal: Terminal) -> Result<
     let output = global.output();
     let progress = prepared.show(output, terminal);
     let question = format!("Destroy fleet {}?", *prepared.file.fleet.name);
-    if !prepared.confirm(args.yes, &question, terminal)? {
-        return Err(Failure::new("nothing was done: the answer was not `yes`"));
-    }
+    prepared
+        .confirm(args.yes, &question, terminal)
+        .map_err(|failure| prepared.refused(&progress, failure))?;
     prepared
         .carry_out(args.parallelism, None, output, &progress, terminal)
         .await

@@ -22,7 +22,7 @@ use crate::lock_file::LockFile;
 use crate::pools::{self, Pools};
 use crate::progress::{Output, Progress};
 use crate::report;
-use crate::report::outcome::Report;
+use crate::report::outcome::{Report, stops};
 use crate::report::plan::Places;
 use crate::terminal::Terminal;
 use crate::transport::Bundles;
@@ -53,7 +53,7 @@ pub async fn to_apply(
 }
 
 /// What each model is. One of the hub that is not locked is looked up and locked; one that cannot be is not known.
-async fn contents(
+pub async fn contents(
     global: &Global,
     file: &FleetFile,
     must_be_locked: bool,
@@ -158,18 +158,39 @@ impl Prepared {
 
     /// Shows the plan, and begins the stream of its progress.
     pub fn show(&self, output: Output, terminal: Terminal) -> Progress {
-        let progress = Progress::new(terminal, output, &self.plan);
+        let progress = self.progress(output, terminal);
         match output {
             Output::Text => {
-                let places = self.places();
-                let colour = terminal.colour_out;
-                let text = report::plan::text(&self.plan, &places, self.purpose, colour);
+                let (places, style) = (self.places(), terminal.style());
+                let text = report::plan::text(&self.plan, &places, self.purpose, style);
                 terminal.data(&text);
             }
             Output::Json => {}
             Output::JsonStream => progress.planned(&self.plan),
         }
         progress
+    }
+
+    pub fn progress(&self, output: Output, terminal: Terminal) -> Progress {
+        Progress::new(terminal, output, &self.plan)
+    }
+
+    /// Refuses to take things away because the fleet file names no worker any more.
+    pub fn check_emptied(&self, is_allowed: bool) -> Result<(), Failure> {
+        let stopped = stops(&self.plan);
+        if is_allowed || stopped == 0 || !self.file.fleet.workers.is_empty() {
+            return Ok(());
+        }
+        let what = format!("the fleet file names no worker, and {stopped} things would go");
+        Err(Failure::new(what)
+            .at(self.file.path.display().to_string())
+            .help("if that is meant, `--allow-empty` goes on; `rbee destroy` removes the fleet"))
+    }
+
+    /// Ends the stream of a plan that is not carried out.
+    pub fn refused(&self, progress: &Progress, failure: Failure) -> Failure {
+        progress.summary(&self.plan, None, failure.code().0);
+        failure
     }
 
     /// Refuses a plan that downloads more than it may.
@@ -192,9 +213,9 @@ impl Prepared {
     }
 
     /// Asks whether to go on, unless that was said.
-    pub fn confirm(&self, yes: bool, question: &str, terminal: Terminal) -> Result<bool, Failure> {
+    pub fn confirm(&self, yes: bool, question: &str, terminal: Terminal) -> Result<(), Failure> {
         if self.plan.is_empty() || yes {
-            return Ok(true);
+            return Ok(());
         }
         if !terminal.asks {
             return Err(Failure::new(
@@ -207,7 +228,11 @@ impl Prepared {
         std::io::stdin()
             .read_line(&mut answer)
             .map_err(|error| Failure::new(format!("cannot read the answer: {error}")))?;
-        Ok(answer.trim() == "yes")
+        if answer.trim() == "yes" {
+            Ok(())
+        } else {
+            Err(Failure::new("nothing was done: the answer was not `yes`"))
+        }
     }
 
     /// Carries the plan out and reports; the exit code says whether anything is left.

@@ -179,6 +179,7 @@ fn past(done: &Totals) -> Option<String> {
         (done.replace, "replaced"),
         (done.stop, "stopped"),
         (done.remove, "removed"),
+        (done.update, "updated"),
     ];
     let parts: Vec<String> = parts
         .into_iter()
