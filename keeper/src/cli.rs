@@ -136,12 +136,20 @@ pub struct Plan {
     /// Remove the files of models that the fleet no longer uses
     #[arg(long)]
     pub prune_models: bool,
+    /// Save the plan, for `rbee apply FILE`
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub struct Apply {
+    /// A plan that `rbee plan --out` saved; it is carried out without a question
+    #[arg(value_name = "PLANFILE", conflicts_with_all = ["prune_models", "allow_empty", "locked"])]
+    pub plan: Option<PathBuf>,
     #[command(flatten)]
     pub run: Run,
+    #[command(flatten)]
+    pub lock: LockTimeout,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
@@ -154,6 +162,20 @@ pub struct Apply {
     /// Go on though the fleet file names no worker
     #[arg(long)]
     pub allow_empty: bool,
+}
+
+/// How long to wait for somebody else.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct LockTimeout {
+    /// Wait so long for pools that somebody else applies to
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=86_400))]
+    lock_timeout: u64,
+}
+
+impl LockTimeout {
+    pub fn patience(self) -> Duration {
+        Duration::from_secs(self.lock_timeout)
+    }
 }
 
 /// What plan and apply have alike.
@@ -169,6 +191,8 @@ pub struct Run {
 
 #[derive(Debug, Args)]
 pub struct Destroy {
+    #[command(flatten)]
+    pub lock: LockTimeout,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,

@@ -56,8 +56,8 @@ impl Link {
         *self.address.get_or_init(ask).await
     }
 
-    pub fn set_hive(&self, hive: Option<HiveClient>) {
-        *self.hive.lock().unwrap_or_else(PoisonError::into_inner) = hive.map(Arc::new);
+    pub fn set_hive(&self, hive: Option<Arc<HiveClient>>) {
+        *self.hive.lock().unwrap_or_else(PoisonError::into_inner) = hive;
     }
 }
 

@@ -2,9 +2,13 @@
 
 mod apply;
 mod commands;
+mod crash;
 mod faults;
+mod gate;
 mod lock;
+mod locks;
 mod models;
+mod saved;
 
 use std::ffi::OsStr;
 use std::fs;

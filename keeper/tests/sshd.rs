@@ -267,13 +267,21 @@ impl Sshd {
         self.signal("KILL");
     }
 
+    /// Ends the sessions, and lets new ones in.
+    pub fn sever(&self) {
+        self.send("KILL", &self.processes()[1..]);
+    }
+
     /// As if the network went away: nothing answers, nothing is closed.
     pub fn freeze(&self) {
         self.signal("STOP");
     }
 
     fn signal(&self, signal: &str) {
-        let pids = self.processes();
+        self.send(signal, &self.processes());
+    }
+
+    fn send(&self, signal: &str, pids: &[u32]) {
         let pids = pids.iter().map(ToString::to_string);
         // A process may have ended meanwhile.
         let mut kill = Command::new("kill");

@@ -1,6 +1,7 @@
 //! Aligned columns.
 
 use jiff::Timestamp;
+use pool_core::name::FleetName;
 use pool_core::observation::{DeviceInfo, ObservedModel, ObservedWorker};
 use pool_core::units::bytes;
 
@@ -50,7 +51,7 @@ pub fn models(models: &[ObservedModel]) -> String {
                 bytes(entry.size_bytes),
                 entry.facts.context_length.to_string(),
                 model.condition().into(),
-                owner(entry.fleet.as_ref()),
+                owner(entry.fleet.as_ref(), entry.protect),
                 entry.source.repo.clone(),
             ]
         })
@@ -86,7 +87,7 @@ pub fn workers(workers: &[ObservedWorker]) -> String {
                 } else {
                     "-".into()
                 },
-                owner(record.spec.fleet.as_ref()),
+                owner(record.spec.fleet.as_ref(), record.protect),
                 address.map_or("-".into(), ToString::to_string),
             ]
         })
@@ -97,8 +98,13 @@ pub fn workers(workers: &[ObservedWorker]) -> String {
     render(headings, &rows)
 }
 
-fn owner(fleet: Option<&pool_core::name::FleetName>) -> String {
-    fleet.map_or("-".into(), ToString::to_string)
+fn owner(fleet: Option<&FleetName>, protect: bool) -> String {
+    let fleet = fleet.map_or("-".into(), ToString::to_string);
+    if protect {
+        format!("{fleet} (protected)")
+    } else {
+        fleet
+    }
 }
 
 /// How long ago, in the largest unit that fits.

@@ -9,6 +9,7 @@ mod lock;
 mod plan;
 mod pool;
 mod prepare;
+mod review;
 mod show;
 mod status;
 mod validate;

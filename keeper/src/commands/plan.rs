@@ -2,13 +2,15 @@
 
 use reconciler::planner::Options;
 
-use super::prepare;
+use super::prepare::{self, Site};
 use crate::cli::{Global, Plan};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::fleet_file::FleetFile;
 use crate::progress::Output;
 use crate::report::document::PlanDocument;
 use crate::report::markdown;
+use crate::saved::Saved;
 use crate::terminal::Terminal;
 
 pub async fn run(global: &Global, args: &Plan, terminal: Terminal) -> Result<Exit, Failure> {
@@ -16,11 +18,18 @@ pub async fn run(global: &Global, args: &Plan, terminal: Terminal) -> Result<Exi
         prune_models: args.prune_models,
     };
     let output = global.output();
-    let prepared = prepare::to_apply(global, options, args.run.locked, terminal).await?;
+    let file = FleetFile::load(global.file.as_deref())?;
+    let locked = args.run.locked;
+    let prepared = prepare::to_apply(global, &file, options, locked, None, terminal).await?;
     let plan = &prepared.plan;
-    let too_much = prepared.check_download(args.run.max_download).err();
+    let refusal = prepared
+        .check_download(args.run.max_download)
+        .and_then(|()| prepared.check_outages())
+        .err();
     let faulty = plan.unknown.iter().any(|pool| !pool.unknown.unreachable);
-    let exit = if too_much.is_some() || faulty || !plan.blocked.is_empty() {
+    let exit = if let Some(refusal) = &refusal {
+        refusal.code()
+    } else if faulty || !plan.blocked.is_empty() {
         Exit::ERROR
     } else if !plan.unknown.is_empty() {
         Exit::UNREACHABLE
@@ -32,13 +41,13 @@ pub async fn run(global: &Global, args: &Plan, terminal: Terminal) -> Result<Exi
     match output {
         Output::Json => {
             let document = PlanDocument {
-                error: too_much.as_ref().map(Failure::report),
+                error: refusal.as_ref().map(Failure::report),
                 ..PlanDocument::new(plan)
             };
             terminal.data(&super::json(&document)?);
         }
         Output::Text if args.markdown => {
-            let text = markdown::text(plan, &prepared.places(), prepared.purpose, None);
+            let text = markdown::text(plan, &prepared.places(), prepared.site.purpose, None);
             terminal.data(&text);
         }
         Output::Text | Output::JsonStream => {
@@ -46,14 +55,29 @@ pub async fn run(global: &Global, args: &Plan, terminal: Terminal) -> Result<Exi
             progress.summary(plan, None, exit.0);
         }
     }
+    let written = args.out.as_deref().map(|out| {
+        let Site {
+            declared,
+            folder,
+            purpose,
+        } = &prepared.site;
+        let saved = Saved::new(plan.clone(), *purpose, folder, declared);
+        saved.write(out).map(|()| out)
+    });
     prepared.pools.close().await;
-    match too_much {
+    if let Some(out) = written.transpose()? {
+        let name = out.display();
+        terminal.note(&format!(
+            "Saved to {name}: `rbee apply {name}` does exactly this.\n"
+        ));
+    }
+    match refusal {
         // The document has it already.
-        Some(failure) if output == Output::Json => {
-            terminal.failure(&failure);
+        Some(refusal) if output == Output::Json => {
+            terminal.failure(&refusal);
             Ok(exit)
         }
-        Some(failure) => Err(failure),
+        Some(refusal) => Err(refusal),
         None => Ok(exit),
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use pool_core::address::WorkerAddress;
 use pool_core::digest::Sha256;
 use pool_core::name::PoolName;
+use reconciler::desired::{Desired, Purpose};
 use reconciler::diff::{Drift, PoolDrift, WorkerDrift, diff};
 use reconciler::observed::{Observed, PoolState};
 use reconciler::plan::{ActionKind, Plan};
@@ -14,13 +15,14 @@ use reconciler::planner::{Options, plan};
 use reconciler::resolve::{Known, resolve};
 use similar::{ChangeTag, TextDiff};
 
-use super::prepare::{self, Prepared};
+use super::prepare::{self, Manner, Prepared, Site};
 use super::validate;
 use crate::cli::{Global, Watch};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet_file::FleetFile;
 use crate::interrupt::Interrupt;
+use crate::lease::Leases;
 use crate::pools;
 use crate::progress::Output;
 use crate::progress::event::Event;
@@ -39,8 +41,7 @@ pub async fn run(global: &Global, args: &Watch, terminal: Terminal) -> Result<Ex
         let failure = Failure::new("a watch has no end, and so no one document");
         return Err(failure.help("use --json-stream").exit(Exit::USAGE));
     }
-    let interrupt = Interrupt::listen()
-        .map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
+    let interrupt = Interrupt::listen()?;
     let file = validate::check(global.file.as_deref())?;
     let mut saves = Saves::of(&file.path)?;
     let mut watcher = Watcher {
@@ -63,6 +64,7 @@ pub async fn run(global: &Global, args: &Watch, terminal: Terminal) -> Result<Ex
     loop {
         match watcher.round().await {
             Ok(Exit::INTERRUPTED) => return Ok(Exit::INTERRUPTED),
+            Err(failure) if failure.code() == Exit::INTERRUPTED => return Ok(Exit::INTERRUPTED),
             Ok(_) => watcher.complaint = None,
             Err(failure) => watcher.complain(&failure),
         }
@@ -104,33 +106,33 @@ impl Watcher<'_> {
     async fn round(&mut self) -> Result<Exit, Failure> {
         self.reread();
         let file = FleetFile::of(self.path.clone(), self.text.clone())?;
-        let now = self.now();
-        self.schedule.round(now);
-        let pools = file.fleet.pools.keys();
-        let due: BTreeSet<PoolName> = pools
-            .filter(|pool| self.schedule.is_due(pool, now))
-            .cloned()
-            .collect();
-        let interrupt = self.interrupt.clone();
-        let prepared = tokio::select! {
-            biased;
-            () = interrupt.times(1) => return Ok(Exit::INTERRUPTED),
-            prepared = self.look(file, &due) => prepared?,
-        };
-        let is_news = self.show(&prepared);
+        let (global, interrupt, terminal) = (self.global, self.interrupt, self.terminal);
+        let leases = Leases::new(&file.fleet.name, "rbee watch", Duration::ZERO, terminal);
+        let looked = interrupt.before(self.look(&file, &leases)).await;
+        let (prepared, is_news) = looked?;
         if !self.args.apply || prepared.plan.is_empty() {
-            prepared.pools.close().await;
+            prepared.close(&leases).await;
             return Ok(Exit::DONE);
         }
-        prepared.check_emptied(false)?;
+        let checked = prepared
+            .check_emptied(&file, false)
+            .and_then(|()| prepared.check_outages());
+        if let Err(refusal) = checked {
+            prepared.close(&leases).await;
+            return Err(refusal);
+        }
         if !is_news {
             self.say("Again:");
         }
         let spawns = spawns(&prepared.plan);
-        let (output, terminal) = (self.global.output(), self.terminal);
-        let progress = prepared.progress(output, terminal);
+        let manner = Manner {
+            parallelism: self.args.parallelism,
+            max_download: None,
+            output: global.output(),
+        };
+        let progress = prepared.progress(manner.output, terminal);
         let exit = prepared
-            .carry_out(self.args.parallelism, None, output, &progress, terminal)
+            .carry_out(&leases, manner, &progress, interrupt, terminal)
             .await;
         let now = self.now();
         for (worker, spec) in spawns {
@@ -177,31 +179,48 @@ impl Watcher<'_> {
         }
     }
 
-    /// Asks the pools that are due and plans for those that answer.
+    /// Asks the pools that are due and plans for those that answer; where there is anything to carry out, once more
+    /// under the leases of these pools. Shows the plan where it is another than the last, and says whether it is.
     async fn look(
         &mut self,
-        file: FleetFile,
-        due: &BTreeSet<PoolName>,
-    ) -> Result<Prepared, Failure> {
-        let contents = prepare::contents(self.global, &file, false, self.terminal).await?;
+        file: &FleetFile,
+        leases: &Leases,
+    ) -> Result<(Prepared, bool), Failure> {
+        let now = self.now();
+        self.schedule.round(now);
+        let contents = prepare::contents(self.global, file, false, self.terminal).await?;
         let bundles = Bundles::find(self.global.dist.as_deref());
-        let options = self.global.transport();
-        let pools = pools::observe_some(&file.fleet, &options, |pool| due.contains(pool)).await;
+        let mut site = Site::of(file, Purpose::Apply);
+        site.declared
+            .retain(|pool, _| self.schedule.is_due(pool, now));
+        let pools = pools::open(site.declared.clone(), &self.global.transport()).await;
         let answering = self.turns(&pools.observed);
         let builds = pools.builds(&bundles).await;
         let known = Known { contents, builds };
         let mut desired = resolve(&file.fleet, &known).map_err(|problems| file.wrong(problems))?;
         desired.pools.retain(|pool, _| answering.contains(pool));
-        let mut drift = diff(&desired, &pools.observed);
-        self.hold(&mut drift, &pools.observed);
-        let plan = plan(&drift, Options::default());
-        Ok(Prepared {
-            file,
+        let mut prepared = Prepared {
+            site,
+            plan: self.decide(&desired, &pools.observed),
             pools,
             bundles,
-            plan,
-            purpose: desired.purpose,
-        })
+        };
+        if self.args.apply && !prepared.plan.is_empty() {
+            if let Err(refusal) = leases.take(&mut prepared.pools).await {
+                prepared.close(leases).await;
+                return Err(refusal);
+            }
+            prepared.plan = self.decide(&desired, &prepared.pools.observed);
+        }
+        let is_news = self.show(&prepared);
+        Ok((prepared, is_news))
+    }
+
+    /// What is to be done now.
+    fn decide(&mut self, desired: &Desired, observed: &Observed) -> Plan {
+        let mut drift = diff(desired, observed);
+        self.hold(&mut drift, observed);
+        plan(&drift, Options::default())
     }
 
     /// Says which pools went and came back; those that were reached are what the plan is for.
@@ -273,7 +292,7 @@ impl Watcher<'_> {
     /// Shows the plan where it is another than the last; whether it is.
     fn show(&mut self, prepared: &Prepared) -> bool {
         let (places, style) = (prepared.places(), self.terminal.style());
-        let text = report::plan::text(&prepared.plan, &places, prepared.purpose, style);
+        let text = report::plan::text(&prepared.plan, &places, prepared.site.purpose, style);
         if self.shown.as_ref() == Some(&text) {
             return false;
         }
