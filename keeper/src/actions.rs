@@ -12,6 +12,7 @@ use pool_core::source::Source;
 use pool_core::supply::HubAccess;
 use pool_core::units;
 use reconciler::plan::{Action, ActionKind, FetchFile};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::allowance::Allowance;
@@ -32,7 +33,7 @@ use spawn::Spawn;
 const STOP_DEADLINE_S: u32 = 10;
 
 /// Why an action failed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Fault {
     pub what: String,
     #[serde(skip_serializing_if = "Option::is_none")]

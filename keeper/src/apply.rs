@@ -10,6 +10,7 @@ use futures::stream::FuturesUnordered;
 use pool_core::name::PoolName;
 use pool_core::supply::HubAccess;
 use reconciler::plan::{Action, ActionId, ActionKind, Plan};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::actions::{Actor, Done, Fault, bytes};
@@ -22,7 +23,7 @@ use crate::progress::Progress;
 use crate::transport::Bundles;
 
 /// What became of one action.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Status {
     Done {

@@ -29,6 +29,9 @@ pub struct Global {
     /// Print one JSON document to stdout
     #[arg(long, global = true)]
     pub json: bool,
+    /// Print one JSON object a line to stdout, as things happen
+    #[arg(long, global = true, conflicts_with = "json")]
+    pub json_stream: bool,
     /// Print no colours (so do `NO_COLOR` and CLICOLOR=0)
     #[arg(long, global = true)]
     pub no_color: bool,
@@ -54,10 +57,10 @@ pub struct Global {
 
 impl Global {
     pub fn output(&self) -> Output {
-        if self.json {
-            Output::Json
-        } else {
-            Output::Text
+        match (self.json, self.json_stream) {
+            (true, _) => Output::Json,
+            (false, true) => Output::JsonStream,
+            (false, false) => Output::Text,
         }
     }
 
@@ -79,18 +82,27 @@ pub enum Command {
     Init(Init),
     /// Check fleet.yaml and the models' folders
     Validate,
-    /// Print the JSON Schema of fleet.yaml
-    Schema,
+    /// Print the JSON Schema of fleet.yaml, or of what --json and --json-stream print
+    Schema {
+        #[arg(value_enum, default_value_t)]
+        of: SchemaOf,
+    },
     /// Look up the models of the hub and write what they are to fleet.lock
     Lock(Lock),
     /// Show what apply would do
     Plan(Plan),
     /// Bring the pools to what fleet.yaml says
     Apply(Apply),
+    /// Show a plan that `plan --out` saved
+    Show(Show),
+    /// Show where the pools differ from fleet.yaml
+    Drift(Drift),
     /// Show the pools, their models and workers
     Status,
     /// Stop the fleet's workers and remove its models
     Destroy(Destroy),
+    /// Follow fleet.yaml and the pools
+    Watch(Watch),
     /// Take what people started on a pool into the fleet, and write it into fleet.yaml
     Import(Import),
     /// Ask a worker something
@@ -126,6 +138,9 @@ pub struct Plan {
     /// Exit with 2 when there are changes
     #[arg(long)]
     pub detailed_exitcode: bool,
+    /// Print it as the comment of a pull request
+    #[arg(long, conflicts_with_all = ["json", "json_stream"])]
+    pub markdown: bool,
     /// Remove the files of models that the fleet no longer uses
     #[arg(long)]
     pub prune_models: bool,
@@ -180,19 +195,6 @@ pub struct Run {
     /// Fail when a model of the hub is not in the lock file, instead of looking it up
     #[arg(long)]
     pub locked: bool,
-    /// Print one JSON object a line to stdout, as things happen
-    #[arg(long, conflicts_with = "json")]
-    pub json_stream: bool,
-}
-
-impl Run {
-    pub fn output(&self, global: &Global) -> Output {
-        if self.json_stream {
-            Output::JsonStream
-        } else {
-            global.output()
-        }
-    }
 }
 
 #[derive(Debug, Args)]
@@ -224,6 +226,51 @@ pub struct Import {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The saved plan
+    pub plan: PathBuf,
+    /// Print it as the comment of a pull request
+    #[arg(long, conflicts_with_all = ["json", "json_stream"])]
+    pub markdown: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Drift {
+    /// Exit with 2 when anything differs
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// Bring the pools to what fleet.yaml says, and bring back workers that died
+    #[arg(long)]
+    pub apply: bool,
+    /// Do not ask; --apply never does
+    #[arg(short, long, requires = "apply")]
+    pub yes: bool,
+    /// How often the pools are asked, such as 90s or 5m
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = interval)]
+    pub interval: Duration,
+    /// Actions under way at the same time
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = parallelism)]
+    pub parallelism: usize,
+}
+
+/// What a schema describes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SchemaOf {
+    #[default]
+    Fleet,
+    /// What `plan --json` prints
+    Plan,
+    /// The lines of `--json-stream`
+    Stream,
+    /// What `status --json` prints
+    Status,
 }
 
 #[derive(Debug, Args)]
@@ -284,5 +331,35 @@ fn parallelism(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=1000) => Ok(count),
         _ => Err("a number from 1 to 1000".into()),
+    }
+}
+
+/// `90s`, `5m`, `1h`; a bare number is seconds.
+fn interval(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => 0,
+    };
+    match digits.parse::<u32>().ok().map(|n| u64::from(n) * factor) {
+        Some(seconds @ 1..=86400) => Ok(Duration::from_secs(seconds)),
+        _ => Err("a time from 1s to 24h, such as 90s or 5m".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_has_a_unit_and_bounds() {
+        for (text, seconds) in [("1", 1), ("90s", 90), ("5m", 300), ("24h", 86400)] {
+            assert_eq!(interval(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for bad in ["", "0s", "25h", "5x", "s", "-1s", "1.5s", "99999999999h"] {
+            assert!(interval(bad).is_err(), "{bad}");
+        }
     }
 }

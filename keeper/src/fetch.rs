@@ -12,6 +12,7 @@ use pool_core::source::Source;
 use pool_core::supply::{HubRepo, Interface, Peer};
 use pool_core::units;
 use reconciler::plan::{FetchFile, Supply};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::actions::{Actor, Done, Fault, tell};
@@ -21,7 +22,7 @@ use crate::progress::Step;
 use crate::transport::{Endpoint, HiveClient, Lasting};
 
 /// Bytes that really came, from each kind of place.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Brought {
     pub from_hub: u64,
     pub from_pools: u64,

@@ -14,7 +14,6 @@ use crate::fleet_file::FleetFile;
 use crate::interrupt::Interrupt;
 use crate::lease::Leases;
 use crate::progress::Progress;
-use crate::report::outcome::stops;
 use crate::saved::{self, Saved};
 use crate::terminal::Terminal;
 
@@ -35,10 +34,10 @@ async fn run_file(global: &Global, args: &Apply, terminal: Terminal) -> Result<E
     let (lock, locked) = (Some(&leases), args.run.locked);
     let ready = async {
         let prepared = prepare::to_apply(global, &file, options, locked, lock, terminal).await?;
-        let progress = prepared.show(args.run.output(global), terminal);
+        let progress = prepared.show(global.output(), terminal);
         let accepted = async {
-            check(&prepared, args, &progress)?;
-            check_empty(&prepared, &file, args)?;
+            check(&prepared, args)?;
+            prepared.check_emptied(&file, args.allow_empty)?;
             prepared.confirm(args.yes, "Do this?", terminal).await
         };
         accept(accepted.await, prepared, progress, &leases).await
@@ -61,8 +60,8 @@ async fn run_saved(
     let leases = leases(&saved.fleet, args, terminal);
     let ready = async {
         let prepared = review::to_apply(global, saved, &leases, terminal).await?;
-        let progress = prepared.show(args.run.output(global), terminal);
-        let accepted = check(&prepared, args, &progress);
+        let progress = prepared.show(global.output(), terminal);
+        let accepted = check(&prepared, args);
         accept(accepted, prepared, progress, &leases).await
     };
     let (prepared, progress) = interrupt.before(ready).await?;
@@ -80,7 +79,7 @@ fn manner(global: &Global, args: &Apply) -> Manner {
     Manner {
         parallelism: args.parallelism,
         max_download: args.run.max_download,
-        output: args.run.output(global),
+        output: global.output(),
     }
 }
 
@@ -94,6 +93,7 @@ async fn accept(
     match accepted {
         Ok(()) => Ok((prepared, progress)),
         Err(refusal) => {
+            progress.summary(&prepared.plan, None, refusal.code().0);
             prepared.close(leases).await;
             Err(refusal)
         }
@@ -101,21 +101,8 @@ async fn accept(
 }
 
 /// What the fleet file or the command line forbids.
-fn check(prepared: &Prepared, args: &Apply, progress: &Progress) -> Result<(), Failure> {
-    let checked = prepared
+fn check(prepared: &Prepared, args: &Apply) -> Result<(), Failure> {
+    prepared
         .check_download(args.run.max_download)
-        .and_then(|()| prepared.check_outages());
-    checked.inspect_err(|refusal| progress.summary(&prepared.plan, None, refusal.code().0))
-}
-
-/// A fleet file that names nothing is more often a mistake than meant.
-fn check_empty(prepared: &Prepared, file: &FleetFile, args: &Apply) -> Result<(), Failure> {
-    let stopped = stops(&prepared.plan);
-    if !file.fleet.workers.is_empty() || stopped == 0 || args.allow_empty {
-        return Ok(());
-    }
-    let what = format!("the fleet file names no worker, and {stopped} things would go");
-    Err(Failure::new(what)
-        .at(file.path.display().to_string())
-        .help("if that is meant, `--allow-empty` goes on; `rbee destroy` removes the fleet"))
+        .and_then(|()| prepared.check_outages())
 }

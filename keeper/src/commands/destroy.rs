@@ -31,6 +31,7 @@ pub async fn run(global: &Global, args: &Destroy, terminal: Terminal) -> Result<
         match prepared.confirm(args.yes, &question, terminal).await {
             Ok(()) => Ok((prepared, progress)),
             Err(refusal) => {
+                progress.summary(&prepared.plan, None, refusal.code().0);
                 prepared.close(&leases).await;
                 Err(refusal)
             }

@@ -1,7 +1,6 @@
 //! `rbee plan`
 
 use reconciler::planner::Options;
-use serde_json::json;
 
 use super::prepare::{self, Site};
 use crate::cli::{Global, Plan};
@@ -9,6 +8,8 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet_file::FleetFile;
 use crate::progress::Output;
+use crate::report::document::PlanDocument;
+use crate::report::markdown;
 use crate::saved::Saved;
 use crate::terminal::Terminal;
 
@@ -16,7 +17,7 @@ pub async fn run(global: &Global, args: &Plan, terminal: Terminal) -> Result<Exi
     let options = Options {
         prune_models: args.prune_models,
     };
-    let output = args.run.output(global);
+    let output = global.output();
     let file = FleetFile::load(global.file.as_deref())?;
     let locked = args.run.locked;
     let prepared = prepare::to_apply(global, &file, options, locked, None, terminal).await?;
@@ -37,12 +38,22 @@ pub async fn run(global: &Global, args: &Plan, terminal: Terminal) -> Result<Exi
     } else {
         Exit::DONE
     };
-    if output == Output::Json {
-        let value = json!({ "plan": plan, "totals": plan.totals() });
-        terminal.data(&super::json(&value)?);
-    } else {
-        let progress = prepared.show(output, terminal);
-        progress.summary(plan, None, exit.0);
+    match output {
+        Output::Json => {
+            let document = PlanDocument {
+                error: refusal.as_ref().map(Failure::report),
+                ..PlanDocument::new(plan)
+            };
+            terminal.data(&super::json(&document)?);
+        }
+        Output::Text if args.markdown => {
+            let text = markdown::text(plan, &prepared.places(), prepared.site.purpose, None);
+            terminal.data(&text);
+        }
+        Output::Text | Output::JsonStream => {
+            let progress = prepared.show(output, terminal);
+            progress.summary(plan, None, exit.0);
+        }
     }
     let written = args.out.as_deref().map(|out| {
         let Site {
@@ -61,6 +72,11 @@ pub async fn run(global: &Global, args: &Plan, terminal: Terminal) -> Result<Exi
         ));
     }
     match refusal {
+        // The document has it already.
+        Some(refusal) if output == Output::Json => {
+            terminal.failure(&refusal);
+            Ok(exit)
+        }
         Some(refusal) => Err(refusal),
         None => Ok(exit),
     }

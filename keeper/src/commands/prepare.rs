@@ -27,7 +27,7 @@ use crate::lock_file::LockFile;
 use crate::pools::{self, Declared, Pools};
 use crate::progress::{Output, Progress};
 use crate::report;
-use crate::report::outcome::Report;
+use crate::report::outcome::{Report, stops};
 use crate::report::plan::Places;
 use crate::terminal::Terminal;
 use crate::transport::Bundles;
@@ -95,7 +95,7 @@ pub async fn to_destroy(
 }
 
 /// What each model is. One of the hub that is not locked is looked up and locked; one that cannot be is not known.
-pub(super) async fn contents(
+pub async fn contents(
     global: &Global,
     file: &FleetFile,
     must_be_locked: bool,
@@ -149,7 +149,7 @@ pub(super) async fn contents(
 }
 
 impl Site {
-    fn of(file: &FleetFile, purpose: Purpose) -> Self {
+    pub fn of(file: &FleetFile, purpose: Purpose) -> Self {
         Self {
             declared: pools::declared(&file.fleet),
             folder: file.folder(""),
@@ -207,18 +207,33 @@ impl Prepared {
 
     /// Shows the plan, and begins the stream of its progress.
     pub fn show(&self, output: Output, terminal: Terminal) -> Progress {
-        let progress = Progress::new(terminal, output, &self.plan);
+        let progress = self.progress(output, terminal);
         match output {
             Output::Text => {
-                let places = self.places();
-                let colour = terminal.colour_out;
-                let text = report::plan::text(&self.plan, &places, self.site.purpose, colour);
+                let (places, style) = (self.places(), terminal.style());
+                let text = report::plan::text(&self.plan, &places, self.site.purpose, style);
                 terminal.data(&text);
             }
             Output::Json => {}
             Output::JsonStream => progress.planned(&self.plan),
         }
         progress
+    }
+
+    pub fn progress(&self, output: Output, terminal: Terminal) -> Progress {
+        Progress::new(terminal, output, &self.plan)
+    }
+
+    /// Refuses to take things away because the fleet file names no worker any more.
+    pub fn check_emptied(&self, file: &FleetFile, is_allowed: bool) -> Result<(), Failure> {
+        let stopped = stops(&self.plan);
+        if is_allowed || stopped == 0 || !file.fleet.workers.is_empty() {
+            return Ok(());
+        }
+        let what = format!("the fleet file names no worker, and {stopped} things would go");
+        Err(Failure::new(what)
+            .at(file.path.display().to_string())
+            .help("if that is meant, `--allow-empty` goes on; `rbee destroy` removes the fleet"))
     }
 
     /// Refuses a plan that downloads more than it may.
@@ -326,7 +341,7 @@ impl Prepared {
         let report = Report::new(&self.plan, &statuses, self.site.purpose);
         let exit = report.exit();
         match manner.output {
-            Output::Text => terminal.data(&report.text(terminal.colour_out)),
+            Output::Text => terminal.data(&report.text(terminal.style())),
             Output::Json => terminal.data(&super::json(&report)?),
             Output::JsonStream => progress.summary(&self.plan, Some(&report), exit.0),
         }
