@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! lock                              held while something is written
+//! apply.lock                        held for one apply of the whole pool; says by whom
 //! catalog.json                      the models that the pool knows
 //! rates.json                        how fast content came the last time
 //! models/blobs/<sha256>             content, each only once
@@ -12,9 +13,11 @@
 //! ```
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
 use std::ops::Deref;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use pool_core::digest::Sha256;
 use pool_core::name::{ModelId, WorkerId};
@@ -23,6 +26,12 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::error::{Result, fail, io_error};
 
+/// After how long of waiting for the lock a word is said, and after how long it is given up.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(2), Duration::from_mins(1)];
+
+/// Between two tries to get the lock.
+const INTERVAL: Duration = Duration::from_millis(5);
+
 /// Where a pool keeps its state: an absolute path in UTF-8.
 #[derive(Debug, Clone)]
 pub struct Home(PathBuf);
@@ -30,13 +39,28 @@ pub struct Home(PathBuf);
 impl Home {
     /// Names the folder; creates nothing.
     pub fn new(path: &Path) -> Result<Self> {
-        let path = std::path::absolute(path).map_err(|e| io_error("find", path, &e))?;
-        if path.to_str().is_none() {
-            let message = format!("the path {} is not UTF-8", path.display());
-            let help = "let RBEE_HOME name a folder whose path is";
-            return Err(fail(ErrorCode::BadRequest, message, help));
+        let refuse = |reason: &str, help: &str| {
+            let message = format!("the pool's home {} {reason}", path.display());
+            Err(fail(ErrorCode::BadRequest, message, help))
+        };
+        if !path.is_absolute() {
+            let help = "let RBEE_HOME name it from / on: a pool has the same home wherever it is asked from";
+            return refuse("is a relative path", help);
         }
-        Ok(Self(path))
+        if path.to_str().is_none() {
+            return refuse("is not UTF-8", "let RBEE_HOME name a folder whose path is");
+        }
+        let is_no_folder = match path.metadata() {
+            Ok(metadata) => !metadata.is_dir(),
+            Err(e) => e.kind() == io::ErrorKind::NotADirectory,
+        };
+        if is_no_folder {
+            return refuse(
+                "is no folder, or lies in what is none",
+                "let RBEE_HOME name a folder, or move away the file that has its name",
+            );
+        }
+        Ok(Self(path.to_owned()))
     }
 
     /// `$RBEE_HOME`, or else `rbee` in the platform's folder for data.
@@ -58,7 +82,7 @@ impl Home {
             Some(path) => Self::new(&path),
             None => Err(fail(
                 ErrorCode::BadRequest,
-                "neither RBEE_HOME nor HOME is set",
+                "neither RBEE_HOME nor HOME is set, or they are empty",
                 "let RBEE_HOME name the folder for the pool's state",
             )),
         }
@@ -120,20 +144,55 @@ impl Home {
         self.0.join("bin")
     }
 
-    /// Waits for the lock; makes the folder where there is none.
+    pub fn lease(&self) -> PathBuf {
+        self.0.join("apply.lock")
+    }
+
+    /// Waits for the lock, not for ever; makes the folder where there is none.
     ///
     /// Held only while something is written, never while waiting for a worker or for content.
     pub fn lock(&self) -> Result<Locked> {
+        self.lock_within(PATIENCE, |text| {
+            let _ = writeln!(io::stderr(), "{text}");
+        })
+    }
+
+    fn lock_within(
+        &self,
+        [speak, give_up]: [Duration; 2],
+        say: impl FnOnce(String),
+    ) -> Result<Locked> {
         self.prepare()?;
         let path = self.0.join("lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|e| io_error("open", &path, &e))?;
-        rustix::io::retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))
-            .map_err(|e| io_error("lock", &path, &e.into()))?;
+        let file = open_lock(&path)?;
+        let since = Instant::now();
+        let mut say = Some(say);
+        while !try_lock(&file, &path)? {
+            let waited = since.elapsed();
+            if waited >= give_up {
+                return Err(fail(
+                    ErrorCode::Io,
+                    format!(
+                        "another rbee-hive holds {} for more than {} s",
+                        path.display(),
+                        give_up.as_secs()
+                    ),
+                    format!(
+                        "it writes for moments only, so it hangs: `lsof {}` names it; end it, then try again",
+                        path.display()
+                    ),
+                ));
+            }
+            if waited >= speak
+                && let Some(say) = say.take()
+            {
+                say(format!(
+                    "waiting for {}, which another rbee-hive holds",
+                    path.display()
+                ));
+            }
+            std::thread::sleep(INTERVAL);
+        }
         Ok(Locked {
             home: self.clone(),
             _file: file,
@@ -167,6 +226,25 @@ impl Home {
     }
 }
 
+/// Opens a file that is there to be locked, its content as it is.
+pub fn open_lock(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).read(true).write(true).truncate(false);
+    let opened = options.mode(0o600).open(path);
+    opened.map_err(|e| io_error("open", path, &e))
+}
+
+/// Takes the lock of a file; false where another holds it. It ends with the file, so with the process.
+pub fn try_lock(file: &File, path: &Path) -> Result<bool> {
+    let locked =
+        rustix::io::retry_on_intr(|| flock(file, FlockOperation::NonBlockingLockExclusive));
+    match locked {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(e) => Err(io_error("lock", path, &e.into())),
+    }
+}
+
 /// The home while nobody else writes to it. The lock dies with its holder.
 #[derive(Debug)]
 pub struct Locked {
@@ -179,5 +257,42 @@ impl Deref for Locked {
 
     fn deref(&self) -> &Home {
         &self.home
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_does_not_come_is_spoken_of_and_then_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::new(folder.path()).unwrap();
+        let held = home.lock().unwrap();
+        let mut said = None;
+        let patience = [Duration::from_millis(5), Duration::from_millis(50)];
+        let refused = home.lock_within(patience, |text| said = Some(text));
+        let error = refused.unwrap_err();
+        assert!(error.message.contains("/lock for more than"), "{error}");
+        assert!(error.help.unwrap().contains("lsof "));
+        assert!(said.unwrap().starts_with("waiting for "));
+        drop(held);
+        home.lock_within(patience, |text| panic!("{text}")).unwrap();
+    }
+
+    #[test]
+    fn a_home_that_can_be_none_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for (path, reason) in [
+            (file.join("below"), "is no folder"),
+            (file, "is no folder"),
+            ("here".into(), "is a relative path"),
+        ] {
+            let error = Home::new(&path).unwrap_err();
+            assert!(error.message.contains(reason), "{error}");
+        }
+        Home::new(&folder.path().join("not yet")).unwrap();
     }
 }

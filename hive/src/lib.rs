@@ -14,6 +14,9 @@
 //! | [`workers`] | spawning, probing and stopping worker processes |
 //! | [`process`], [`machine`] | what the system knows of a process and of the machine |
 //! | [`home`], [`file`](mod@file) | the state folder, its lock, its files |
+//! | [`lease`] | the whole pool for one apply |
+//! | [`expect`] | what a plan relied on |
+//! | [`builds`] | the installed builds |
 //! | [`error`] | how failures are said |
 //!
 //! # What always holds
@@ -25,12 +28,15 @@
 //! - The record of a worker is there before its process, so no process is without one.
 //! - A worker is ready only after it answered a real request.
 
+pub mod builds;
 pub mod cli;
 pub mod error;
+pub mod expect;
 pub mod fetch;
 pub mod file;
 pub mod home;
 pub mod hub;
+pub mod lease;
 pub mod machine;
 pub mod models;
 pub mod observe;

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use pool_core::digest::Sha256;
 use pool_core::fit::Estimate;
 use pool_core::model::CatalogEntry;
 use pool_core::observation::{DeviceInfo, ObservedModel, ObservedWorker, PoolObservation};
@@ -10,7 +9,7 @@ use pool_core::worker::{ProcessIdentity, WorkerRecord, WorkerState};
 use tokio::task::{JoinSet, block_in_place};
 
 use crate::error::Result;
-use crate::{Hive, machine, models, rates, workers};
+use crate::{Hive, builds, machine, models, rates, workers};
 
 /// Everything that a plan is made from.
 pub async fn observe(hive: &Hive) -> Result<PoolObservation> {
@@ -26,7 +25,7 @@ pub async fn observe(hive: &Hive) -> Result<PoolObservation> {
         hostname: machine::hostname(),
         platform: machine::platform(),
         home: root.display().to_string(),
-        build: build(hive),
+        build: builds::own(hive),
         hive_version: pool_core::VERSION.to_owned(),
         disk_free_bytes: machine::disk_free(root),
         address: address(std::env::var("SSH_CONNECTION").ok().as_deref()),
@@ -87,7 +86,11 @@ async fn probe(hive: &Hive, records: Vec<WorkerRecord>) -> Vec<ObservedWorker> {
         let http = hive.http.clone();
         probes.spawn(async move {
             let alive = process.is_some();
-            let answers = alive && workers::answers(&http, record.listen).await;
+            let (answers, health) = if alive {
+                workers::probe(&http, &record).await
+            } else {
+                (false, None)
+            };
             let is_supervised = !record.spec.supervise.is_none();
             let restarted = is_supervised && alive && process != record.process;
             let record = if restarted {
@@ -99,7 +102,7 @@ async fn probe(hive: &Hive, records: Vec<WorkerRecord>) -> Vec<ObservedWorker> {
                 record,
                 alive,
                 answers,
-                health: None,
+                health,
             };
             (place, observed)
         });
@@ -129,14 +132,4 @@ fn started_again(
 /// The address that the operator reached this machine by: the third word that sshd says of a connection.
 fn address(connection: Option<&str>) -> Option<IpAddr> {
     connection?.split(' ').nth(2)?.parse().ok()
-}
-
-/// The installed binaries that this hive belongs to: the name of its folder below `bin/`.
-fn build(hive: &Hive) -> Option<Sha256> {
-    let folder = hive.exe.parent()?;
-    let bin = hive.home.bin().canonicalize().ok()?;
-    if folder.parent()? != bin {
-        return None;
-    }
-    folder.file_name()?.to_str()?.parse().ok()
 }

@@ -1,8 +1,10 @@
 //! How each kind of action is done on its pool.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use pool_core::digest::Sha256;
 use pool_core::model::{CatalogEntry, Manifest, ModelFile, Origin};
 use pool_core::name::{FleetName, ModelId, PoolName};
 use pool_core::rpc::{ErrorCode, Event, Moved, Outcome, Request};
@@ -10,28 +12,40 @@ use pool_core::source::Source;
 use pool_core::supply::HubAccess;
 use pool_core::units;
 use reconciler::plan::{Action, ActionKind, FetchFile};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::allowance::Allowance;
 use crate::apply::lock;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fetch::{Brought, Fetch};
-use crate::fleet_file::FleetFile;
+use crate::lease::Leases;
 use crate::pools::Link;
 use crate::progress::Step;
 use crate::transport::{Bundles, CallError, ConnectError, HiveClient, HiveState, InstallError};
+
+mod spawn;
+
+use spawn::Spawn;
 
 /// How long a worker that is told to stop may finish what it does, in seconds.
 const STOP_DEADLINE_S: u32 = 10;
 
 /// Why an action failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Fault {
     pub what: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
     /// The pool was lost on the way; whether the action was done is not known.
     pub unreachable: bool,
+    /// The worker runs and did not answer its test request as it must.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub gate: bool,
+    /// What the plan relied on is no longer so; nothing was done.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
 }
 
 /// What is worth knowing of an action that was done.
@@ -54,8 +68,10 @@ impl From<String> for Done {
 /// Does actions.
 #[derive(Debug)]
 pub struct Actor<'a> {
-    pub file: &'a FleetFile,
+    /// Where folders of models are found from.
+    pub folder: &'a Path,
     pub links: &'a BTreeMap<PoolName, Link>,
+    pub leases: &'a Leases,
     pub bundles: &'a Bundles,
     pub fleet: &'a FleetName,
     /// As whom the pools ask the hub.
@@ -77,12 +93,24 @@ pub fn bytes(action: &Action) -> Option<u64> {
 impl Actor<'_> {
     /// Does one; on success says what is worth knowing of the result.
     pub async fn act(&self, action: &Action, step: &Step<'_>) -> Result<Done, Fault> {
-        let link = self
-            .links
-            .get(&action.pool)
-            .ok_or_else(|| Fault::of("the pool is not connected"))?;
+        let link = self.links.get(&action.pool).ok_or_else(|| Fault {
+            what: "the pool was not reached".into(),
+            unreachable: true,
+            ..Fault::default()
+        })?;
+        if self.leases.is_lost(&action.pool) {
+            return Err(Fault {
+                what: "the connection that kept the pool locked is lost".into(),
+                unreachable: true,
+                ..Fault::default()
+            });
+        }
+        let expect = action.facts.as_slice();
         match &action.kind {
-            ActionKind::Install { .. } => self.install(link, step).await.map(Done::from),
+            ActionKind::Install { to, .. } => {
+                let installed = self.install(&action.pool, link, *to, step).await;
+                installed.map(Done::from)
+            }
             ActionKind::Register {
                 model,
                 source,
@@ -93,7 +121,7 @@ impl Actor<'_> {
                 let request = Request::Register {
                     entry: Box::new(entry),
                 };
-                let outcome = hive(link)?.call(request, |_| ()).await?;
+                let outcome = hive(link)?.call_while(expect, request, |_| ()).await?;
                 let Outcome::Missing(missing) = outcome else {
                     return Err(Fault::odd(&outcome));
                 };
@@ -113,24 +141,27 @@ impl Actor<'_> {
                     source,
                     commit: commit.as_deref(),
                     files,
+                    expect,
                 };
                 fetch.run(&*hive(link)?, step).await
             }
             ActionKind::Spawn {
                 spec,
+                replaces,
                 canary,
                 protect,
+                restore,
                 ..
             } => {
-                let request = Request::Spawn {
-                    spec: spec.clone(),
-                    canary: canary.clone(),
+                let spawn = Spawn {
+                    spec,
+                    replaces: *replaces,
+                    restore: restore.as_deref(),
+                    canary,
                     protect: *protect,
+                    expect,
                 };
-                match hive(link)?.call(request, |event| tell(step, event)).await? {
-                    Outcome::Spawned(record) => Ok(format!("ready at {}", record.listen).into()),
-                    other => Err(Fault::odd(&other)),
-                }
+                spawn.run(&*hive(link)?, step).await
             }
             ActionKind::Stop { worker, .. } => {
                 let request = Request::Stop {
@@ -138,7 +169,8 @@ impl Actor<'_> {
                     owner: Some(self.fleet.clone()),
                     deadline_s: STOP_DEADLINE_S,
                 };
-                let answer = hive(link)?.call(request, |event| tell(step, event)).await;
+                let tell = |event| tell(step, event);
+                let answer = hive(link)?.call_while(expect, request, tell).await;
                 gone(answer).map(Done::from)
             }
             ActionKind::Update {
@@ -149,19 +181,26 @@ impl Actor<'_> {
                     owner: self.fleet.clone(),
                     protect: *protect,
                 };
-                hive(link)?.call(request, |_| ()).await?;
+                hive(link)?.call_while(expect, request, |_| ()).await?;
                 Ok(Done::default())
             }
             ActionKind::Unregister { model, .. } => {
                 let (model, owner) = (model.clone(), Some(self.fleet.clone()));
                 let request = Request::Unregister { model, owner };
-                gone(hive(link)?.call(request, |_| ()).await).map(Done::from)
+                let answer = hive(link)?.call_while(expect, request, |_| ()).await;
+                gone(answer).map(Done::from)
             }
         }
     }
 
     /// Brings the build for the pool's platform, and talks to the hive of that from here on.
-    async fn install(&self, link: &Link, step: &Step<'_>) -> Result<String, Fault> {
+    async fn install(
+        &self,
+        pool: &PoolName,
+        link: &Link,
+        to: Sha256,
+        step: &Step<'_>,
+    ) -> Result<String, Fault> {
         let opened = link.connection.open().await?;
         let bundle = self
             .bundles
@@ -170,9 +209,21 @@ impl Actor<'_> {
             .map_err(|error| Fault {
                 what: error.to_string(),
                 help: Some(error.help().to_owned()),
-                unreachable: false,
+                ..Fault::default()
             })?;
         drop(opened);
+        if bundle.digest != to {
+            return Err(Fault {
+                what: format!(
+                    "the build here is {}, no longer {}",
+                    bundle.digest.short(),
+                    to.short()
+                ),
+                help: Some("plan again".into()),
+                stale: true,
+                ..Fault::default()
+            });
+        }
         let total = bundle.size();
         let sent = |sent| {
             step.say(&format!(
@@ -184,6 +235,8 @@ impl Actor<'_> {
         link.connection.install(&bundle, sent).await?;
         match link.connection.open().await?.hive {
             HiveState::Running(hive) => {
+                let hive = Arc::new(hive);
+                self.leases.add(pool, &hive).await?;
                 link.set_hive(Some(hive));
                 Ok(units::bytes(total))
             }
@@ -254,21 +307,24 @@ impl Fault {
     pub(crate) fn of(what: impl Into<String>) -> Self {
         Self {
             what: what.into(),
-            help: None,
-            unreachable: false,
+            ..Self::default()
         }
     }
 
     pub(crate) fn odd(outcome: &Outcome) -> Self {
         Self::of(format!("its hive answered something else: {outcome:?}"))
     }
+}
 
-    fn from_failure(failure: Failure, unreachable: bool) -> Self {
+impl From<Failure> for Fault {
+    fn from(failure: Failure) -> Self {
+        let unreachable = failure.code() == Exit::UNREACHABLE;
         match failure {
             Failure::Other { what, help, .. } => Self {
                 what,
                 help,
                 unreachable,
+                ..Self::default()
             },
             Failure::Problems { .. } => Self::of("the fleet file has mistakes"),
         }
@@ -277,20 +333,26 @@ impl Fault {
 
 impl From<CallError> for Fault {
     fn from(error: CallError) -> Self {
-        let lost = matches!(error, CallError::Lost { .. });
-        Self::from_failure(error.into(), lost)
+        let code = match &error {
+            CallError::Hive { error, .. } => Some(error.code),
+            CallError::Lost { .. } | CallError::Source { .. } => None,
+        };
+        Self {
+            gate: code == Some(ErrorCode::GateFailed),
+            stale: code == Some(ErrorCode::Stale),
+            ..Failure::from(error).into()
+        }
     }
 }
 
 impl From<ConnectError> for Fault {
     fn from(error: ConnectError) -> Self {
-        Self::from_failure(error.into(), true)
+        Failure::from(error).into()
     }
 }
 
 impl From<InstallError> for Fault {
     fn from(error: InstallError) -> Self {
-        let lost = matches!(error, InstallError::Connect(_));
-        Self::from_failure(error.into(), lost)
+        Failure::from(error).into()
     }
 }

@@ -1,6 +1,7 @@
 //! Carries out a plan: every action as soon as what it needs is done, over all pools at once.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,19 +10,20 @@ use futures::stream::FuturesUnordered;
 use pool_core::name::PoolName;
 use pool_core::supply::HubAccess;
 use reconciler::plan::{Action, ActionId, ActionKind, Plan};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::actions::{Actor, Done, Fault, bytes};
 use crate::allowance::Allowance;
 use crate::fetch::Brought;
-use crate::fleet_file::FleetFile;
 use crate::interrupt::Interrupt;
+use crate::lease::Leases;
 use crate::pools::Link;
 use crate::progress::Progress;
 use crate::transport::Bundles;
 
 /// What became of one action.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Status {
     Done {
@@ -45,8 +47,10 @@ pub enum Status {
 #[derive(Debug)]
 pub struct Apply<'a> {
     pub plan: &'a Plan,
-    pub file: &'a FleetFile,
+    /// Where folders of models are found from.
+    pub folder: &'a Path,
     pub links: &'a BTreeMap<PoolName, Link>,
+    pub leases: &'a Leases,
     pub bundles: &'a Bundles,
     pub access: &'a HubAccess,
     /// Most bytes that come from the hub.
@@ -61,8 +65,9 @@ impl Apply<'_> {
     /// One status for each action of the plan, in its order.
     pub async fn run(&self) -> Vec<Status> {
         let actor = Actor {
-            file: self.file,
+            folder: self.folder,
             links: self.links,
+            leases: self.leases,
             bundles: self.bundles,
             fleet: &self.plan.fleet,
             access: self.access,
@@ -197,11 +202,7 @@ mod tests {
 
     #[test]
     fn what_is_needed_must_be_done_and_what_is_waited_for_only_over() {
-        let failed = Status::Failed(Fault {
-            what: "no".into(),
-            help: None,
-            unreachable: false,
-        });
+        let failed = Status::Failed(Fault::of("no"));
         let statuses = [
             Some(Status::Done {
                 ms: 1,

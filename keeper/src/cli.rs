@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use pool_core::name::WorkerName;
 
 use crate::progress::Output;
 use crate::transport::Options;
@@ -28,6 +29,9 @@ pub struct Global {
     /// Print one JSON document to stdout
     #[arg(long, global = true)]
     pub json: bool,
+    /// Print one JSON object a line to stdout, as things happen
+    #[arg(long, global = true, conflicts_with = "json")]
+    pub json_stream: bool,
     /// Print no colours (so do `NO_COLOR` and CLICOLOR=0)
     #[arg(long, global = true)]
     pub no_color: bool,
@@ -43,6 +47,9 @@ pub struct Global {
     /// Give up on a pool that does not answer for so many seconds
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub connect_timeout: u64,
+    /// Keep no ssh connections for the next run, and use none of the last (so does RBEE_SSH_PERSIST=0)
+    #[arg(long, global = true)]
+    pub no_persist: bool,
     /// Where builds for other platforms lie, as DIR/TRIPLE/
     #[arg(long, global = true, value_name = "DIR", env = "RBEE_DIST")]
     pub dist: Option<PathBuf>,
@@ -50,10 +57,10 @@ pub struct Global {
 
 impl Global {
     pub fn output(&self) -> Output {
-        if self.json {
-            Output::Json
-        } else {
-            Output::Text
+        match (self.json, self.json_stream) {
+            (true, _) => Output::Json,
+            (false, true) => Output::JsonStream,
+            (false, false) => Output::Text,
         }
     }
 
@@ -62,6 +69,8 @@ impl Global {
         Options {
             ssh_config: self.ssh_config.clone(),
             connect_timeout: Duration::from_secs(self.connect_timeout),
+            persist: !self.no_persist
+                && std::env::var_os("RBEE_SSH_PERSIST").is_none_or(|value| value != "0"),
             ..Options::default()
         }
     }
@@ -73,18 +82,29 @@ pub enum Command {
     Init(Init),
     /// Check fleet.yaml and the models' folders
     Validate,
-    /// Print the JSON Schema of fleet.yaml
-    Schema,
+    /// Print the JSON Schema of fleet.yaml, or of what --json and --json-stream print
+    Schema {
+        #[arg(value_enum, default_value_t)]
+        of: SchemaOf,
+    },
     /// Look up the models of the hub and write what they are to fleet.lock
     Lock(Lock),
     /// Show what apply would do
     Plan(Plan),
     /// Bring the pools to what fleet.yaml says
     Apply(Apply),
+    /// Show a plan that `plan --out` saved
+    Show(Show),
+    /// Show where the pools differ from fleet.yaml
+    Drift(Drift),
     /// Show the pools, their models and workers
     Status,
     /// Stop the fleet's workers and remove its models
     Destroy(Destroy),
+    /// Follow fleet.yaml and the pools
+    Watch(Watch),
+    /// Take what people started on a pool into the fleet, and write it into fleet.yaml
+    Import(Import),
     /// Ask a worker something
     Infer(Infer),
     /// Run a command of rbee-hive on a pool
@@ -118,15 +138,26 @@ pub struct Plan {
     /// Exit with 2 when there are changes
     #[arg(long)]
     pub detailed_exitcode: bool,
+    /// Print it as the comment of a pull request
+    #[arg(long, conflicts_with_all = ["json", "json_stream"])]
+    pub markdown: bool,
     /// Remove the files of models that the fleet no longer uses
     #[arg(long)]
     pub prune_models: bool,
+    /// Save the plan, for `rbee apply FILE`
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub struct Apply {
+    /// A plan that `rbee plan --out` saved; it is carried out without a question
+    #[arg(value_name = "PLANFILE", conflicts_with_all = ["prune_models", "allow_empty", "locked"])]
+    pub plan: Option<PathBuf>,
     #[command(flatten)]
     pub run: Run,
+    #[command(flatten)]
+    pub lock: LockTimeout,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
@@ -141,6 +172,20 @@ pub struct Apply {
     pub allow_empty: bool,
 }
 
+/// How long to wait for somebody else.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct LockTimeout {
+    /// Wait so long for pools that somebody else applies to
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=86_400))]
+    lock_timeout: u64,
+}
+
+impl LockTimeout {
+    pub fn patience(self) -> Duration {
+        Duration::from_secs(self.lock_timeout)
+    }
+}
+
 /// What plan and apply have alike.
 #[derive(Debug, Args)]
 pub struct Run {
@@ -150,23 +195,12 @@ pub struct Run {
     /// Fail when a model of the hub is not in the lock file, instead of looking it up
     #[arg(long)]
     pub locked: bool,
-    /// Print one JSON object a line to stdout, as things happen
-    #[arg(long, conflicts_with = "json")]
-    pub json_stream: bool,
-}
-
-impl Run {
-    pub fn output(&self, global: &Global) -> Output {
-        if self.json_stream {
-            Output::JsonStream
-        } else {
-            global.output()
-        }
-    }
 }
 
 #[derive(Debug, Args)]
 pub struct Destroy {
+    #[command(flatten)]
+    pub lock: LockTimeout,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
@@ -176,6 +210,67 @@ pub struct Destroy {
     /// Leave the models' files on the pools
     #[arg(long)]
     pub keep_models: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The models and workers, by id or the start of it [default: all that belong to no fleet]
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// The pool; may be left out where the fleet has one
+    #[arg(long, value_name = "NAME")]
+    pub pool: Option<String>,
+    /// What the worker is called in fleet.yaml [default: as its model]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<WorkerName>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The saved plan
+    pub plan: PathBuf,
+    /// Print it as the comment of a pull request
+    #[arg(long, conflicts_with_all = ["json", "json_stream"])]
+    pub markdown: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Drift {
+    /// Exit with 2 when anything differs
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// Bring the pools to what fleet.yaml says, and bring back workers that died
+    #[arg(long)]
+    pub apply: bool,
+    /// Do not ask; --apply never does
+    #[arg(short, long, requires = "apply")]
+    pub yes: bool,
+    /// How often the pools are asked, such as 90s or 5m
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = interval)]
+    pub interval: Duration,
+    /// Actions under way at the same time
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = parallelism)]
+    pub parallelism: usize,
+}
+
+/// What a schema describes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SchemaOf {
+    #[default]
+    Fleet,
+    /// What `plan --json` prints
+    Plan,
+    /// The lines of `--json-stream`
+    Stream,
+    /// What `status --json` prints
+    Status,
 }
 
 #[derive(Debug, Args)]
@@ -236,5 +331,35 @@ fn parallelism(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=1000) => Ok(count),
         _ => Err("a number from 1 to 1000".into()),
+    }
+}
+
+/// `90s`, `5m`, `1h`; a bare number is seconds.
+fn interval(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let factor = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => 0,
+    };
+    match digits.parse::<u32>().ok().map(|n| u64::from(n) * factor) {
+        Some(seconds @ 1..=86400) => Ok(Duration::from_secs(seconds)),
+        _ => Err("a time from 1s to 24h, such as 90s or 5m".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_has_a_unit_and_bounds() {
+        for (text, seconds) in [("1", 1), ("90s", 90), ("5m", 300), ("24h", 86400)] {
+            assert_eq!(interval(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for bad in ["", "0s", "25h", "5x", "s", "-1s", "1.5s", "99999999999h"] {
+            assert!(interval(bad).is_err(), "{bad}");
+        }
     }
 }

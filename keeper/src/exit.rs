@@ -14,6 +14,12 @@ impl Exit {
     pub const PARTLY: Self = Self(3);
     /// A pool was unreachable; the rest was done.
     pub const UNREACHABLE: Self = Self(4);
+    /// A check or a gate failed, or a model would be down for longer than it may.
+    pub const GATE: Self = Self(5);
+    /// The saved plan is stale.
+    pub const STALE: Self = Self(6);
+    /// Somebody else applies to a pool.
+    pub const LOCKED: Self = Self(7);
     /// The command line is wrong.
     pub const USAGE: Self = Self(64);
     pub const INTERRUPTED: Self = Self(130);

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use pool_core::rpc::HiveError;
+use pool_core::units;
 use reconciler::problem::Problem;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::transport::{CallError, ConnectError, InstallError};
@@ -64,6 +67,78 @@ impl Failure {
         match self {
             Self::Problems { .. } => Exit::ERROR,
             Self::Other { exit, .. } => *exit,
+        }
+    }
+}
+
+/// A failure for programs.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ErrorReport {
+    pub what: String,
+    /// The file, the place in it, or the pool.
+    pub at: Option<String>,
+    /// What to do about it.
+    pub help: Option<String>,
+    /// The exit code.
+    pub exit: u8,
+    /// Of a file with mistakes, all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<ProblemReport>,
+}
+
+/// A mistake of a file for programs. Lines, columns and lengths count characters from 1.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ProblemReport {
+    pub line: usize,
+    pub column: usize,
+    pub length: usize,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// The document that a command prints in place of its own.
+    pub fn json(&self) -> String {
+        // Plain data: writing it as JSON cannot fail.
+        let document = serde_json::json!({ "error": self.report() });
+        format!("{document:#}\n")
+    }
+
+    pub fn report(&self) -> ErrorReport {
+        let exit = self.code().0;
+        match self {
+            Self::Problems { file, problems, .. } => ErrorReport {
+                what: format!(
+                    "{} has {}",
+                    file.display(),
+                    units::count(problems.len(), "problem")
+                ),
+                at: problems
+                    .first()
+                    .map(|first| format!("{}:{}:{}", file.display(), first.line, first.column)),
+                help: None,
+                exit,
+                problems: problems.iter().map(ProblemReport::from).collect(),
+            },
+            Self::Other { what, at, help, .. } => ErrorReport {
+                what: what.clone(),
+                at: at.clone(),
+                help: help.clone(),
+                exit,
+                problems: Vec::new(),
+            },
+        }
+    }
+}
+
+impl From<&Problem> for ProblemReport {
+    fn from(problem: &Problem) -> Self {
+        Self {
+            line: problem.line,
+            column: problem.column,
+            length: problem.length,
+            message: problem.message.clone(),
+            hint: problem.hint.clone(),
         }
     }
 }

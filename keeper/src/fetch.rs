@@ -4,24 +4,25 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use pool_core::digest::Sha256;
+use pool_core::facts::Fact;
 use pool_core::model::ModelFile;
 use pool_core::name::{ModelId, PoolName};
 use pool_core::rpc::{Fetched, Outcome, Request};
 use pool_core::source::Source;
 use pool_core::supply::{HubRepo, Interface, Peer};
 use pool_core::units;
-use reconciler::fleet::Connect;
 use reconciler::plan::{FetchFile, Supply};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::actions::{Actor, Done, Fault, tell};
 use crate::apply::lock;
 use crate::pools::Link;
 use crate::progress::Step;
-use crate::transport::{HiveClient, Lasting};
+use crate::transport::{Endpoint, HiveClient, Lasting};
 
 /// Bytes that really came, from each kind of place.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Brought {
     pub from_hub: u64,
     pub from_pools: u64,
@@ -57,6 +58,8 @@ pub(crate) struct Fetch<'a> {
     pub commit: Option<&'a str>,
     /// Where the plan takes each file from.
     pub files: &'a [FetchFile],
+    /// What must still be so on the pool.
+    pub expect: &'a [Fact],
 }
 
 impl Fetch<'_> {
@@ -71,7 +74,8 @@ impl Fetch<'_> {
         };
         let model = self.model.clone();
         let publish = Request::Publish { model };
-        hive.call(publish, |event| tell(step, event)).await?;
+        hive.call_while(self.expect, publish, |event| tell(step, event))
+            .await?;
         Ok(Done {
             detail: brought.text(),
             brought: Some(brought),
@@ -103,7 +107,8 @@ impl Fetch<'_> {
                 hub,
                 most_from_hub: share.bytes(),
             };
-            let outcome = hive.call(request, |event| tell(step, event)).await;
+            let tell = |event| tell(step, event);
+            let outcome = hive.call_while(self.expect, request, tell).await;
             if let Ok(Outcome::Fetched(fetched)) = &outcome {
                 share.give_back(fetched.from_hub);
             }
@@ -178,18 +183,17 @@ impl Fetch<'_> {
 
     /// Where the pool that gives is to listen for the one that takes.
     async fn interface(&self, from: &PoolName) -> Option<Interface> {
-        let pools = &self.actor.file.fleet.pools;
-        if let Some(address) = &pools.get(from)?.advertise {
-            return Some(Interface::At(address.value));
-        }
         let link = |pool| self.actor.links.get(pool);
+        if let Some(address) = link(from)?.declared.advertise {
+            return Some(Interface::At(address));
+        }
         if let Some(address) = link(from)?.address().await {
             return Some(Interface::At(address));
         }
         if let Some(address) = link(self.pool)?.address().await {
             return Some(Interface::Towards(address));
         }
-        let is_here = |pool| Some(pools.get(pool)?.connect.value == Connect::Local);
+        let is_here = |pool| Some(link(pool)?.declared.endpoint == Endpoint::Local);
         let both_here = is_here(from)? && is_here(self.pool)?;
         both_here.then_some(Interface::At(IpAddr::V4(Ipv4Addr::LOCALHOST)))
     }
@@ -205,14 +209,14 @@ impl Fetch<'_> {
         let Source::Folder(folder) = self.source else {
             return nothing(missing);
         };
-        let folder = self.actor.file.folder(folder);
+        let folder = self.actor.folder.join(folder);
         let mut before = total.saturating_sub(size(missing));
         for file in missing {
             let path = pool_core::folder::locate(&folder, &file.path);
             let content = tokio::fs::File::open(&path).await.map_err(|error| Fault {
                 what: format!("cannot read {}: {error}", path.display()),
                 help: Some("was the model's folder changed meanwhile? plan again".into()),
-                unreachable: false,
+                ..Fault::default()
             })?;
             let sent = |sent| step.bytes(before + sent, total);
             hive.upload(file.sha256, file.size, content, sent).await?;

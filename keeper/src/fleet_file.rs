@@ -45,6 +45,11 @@ impl FleetFile {
             .at(path.display().to_string())
             .help("save it as UTF-8")
         })?;
+        Self::of(path, text)
+    }
+
+    /// Reads the text of a file.
+    pub fn of(path: PathBuf, text: String) -> Result<Self, Failure> {
         match reconciler::fleet::parse(&text) {
             Ok(fleet) => Ok(Self { path, text, fleet }),
             Err(problems) => Err(Failure::Problems {

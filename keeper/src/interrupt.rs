@@ -1,7 +1,10 @@
-//! Ctrl-C and SIGTERM: the first asks to stop, the second insists.
+//! Ctrl-C, SIGTERM and SIGHUP: the first asks to stop, the second insists.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
 
 /// How often the operator asked to stop.
 #[derive(Debug, Clone)]
@@ -9,20 +12,38 @@ pub struct Interrupt(watch::Receiver<u32>);
 
 impl Interrupt {
     /// Listens from now on; the signals no longer end the process by themselves.
-    pub fn listen() -> std::io::Result<Self> {
-        let mut int = signal(SignalKind::interrupt())?;
-        let mut term = signal(SignalKind::terminate())?;
+    pub fn listen() -> Result<Self, Failure> {
+        let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
+        // Under nohup the end of the terminal is not to end the run.
+        if !ignores_hangup() {
+            kinds.push(SignalKind::hangup());
+        }
         let (sender, receiver) = watch::channel(0);
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    _ = int.recv() => {}
-                    _ = term.recv() => {}
+        for kind in kinds {
+            let mut signals = signal(kind)
+                .map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
+            let sender = sender.clone();
+            tokio::spawn(async move {
+                while signals.recv().await.is_some() {
+                    sender.send_modify(|count| *count += 1);
                 }
-                sender.send_modify(|count| *count += 1);
-            }
-        });
+            });
+        }
         Ok(Self(receiver))
+    }
+
+    /// Does what may be left off at any moment; an interruption ends it.
+    pub async fn before<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            () = self.times(1) => {
+                Err(Failure::new("interrupted: nothing was done").exit(Exit::INTERRUPTED))
+            }
+            done = work => done,
+        }
     }
 
     pub fn asked(&self) -> bool {
@@ -35,4 +56,13 @@ impl Interrupt {
         // The sender lives as long as the runtime.
         let _ = receiver.wait_for(|asked| *asked >= count).await;
     }
+}
+
+/// Whether the process was started to outlive its terminal, where the system tells.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // SIGHUP is 1, the lowest bit.
+    mask.is_some_and(|mask| mask & 1 == 1)
 }

@@ -8,6 +8,8 @@
 //! | [`fleet_file`], [`lock_file`] | find, read and write fleet.yaml and fleet.lock |
 //! | [`hub`] | looks models up on the hub |
 //! | [`pools`] | opens and observes all pools at once |
+//! | [`lease`] | keeps everybody else from applying to them meanwhile |
+//! | [`saved`] | plans in files |
 //! | [`apply`], [`actions`], [`fetch`] | carry out a plan, action by action |
 //! | [`stream`] | asks a worker and reads its answer |
 //! | [`report`], [`progress`], [`terminal`] | what people and programs see |
@@ -28,10 +30,12 @@ pub mod fetch;
 pub mod fleet_file;
 pub mod hub;
 pub mod interrupt;
+pub mod lease;
 pub mod lock_file;
 pub mod pools;
 pub mod progress;
 pub mod report;
+pub mod saved;
 pub mod stream;
 pub mod terminal;
 pub mod transport;

@@ -20,9 +20,18 @@ use crate::transport::{
 /// Pools that are opened at the same time; more only fight for the processor.
 const AT_ONCE: usize = 32;
 
+/// What is said of a pool, besides what it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declared {
+    pub endpoint: Endpoint,
+    /// Where the other machines reach it.
+    pub advertise: Option<IpAddr>,
+}
+
 /// The way to a pool, for the length of a run.
 #[derive(Debug)]
 pub struct Link {
+    pub declared: Declared,
     pub connection: Connection,
     /// Its hive, when it has one that runs; an installation puts another in its place.
     hive: Mutex<Option<Arc<HiveClient>>>,
@@ -47,8 +56,8 @@ impl Link {
         *self.address.get_or_init(ask).await
     }
 
-    pub fn set_hive(&self, hive: Option<HiveClient>) {
-        *self.hive.lock().unwrap_or_else(PoisonError::into_inner) = hive.map(Arc::new);
+    pub fn set_hive(&self, hive: Option<Arc<HiveClient>>) {
+        *self.hive.lock().unwrap_or_else(PoisonError::into_inner) = hive;
     }
 }
 
@@ -73,9 +82,23 @@ pub fn endpoint(pool: &fleet::Pool) -> Endpoint {
     }
 }
 
-/// Opens and observes every pool at once.
+/// What fleet.yaml says of its pools.
+pub fn declared(fleet: &Fleet) -> BTreeMap<PoolName, Declared> {
+    let pools = fleet.pools.iter();
+    pools
+        .map(|(name, pool)| {
+            let declared = Declared {
+                endpoint: endpoint(pool),
+                advertise: pool.advertise.as_ref().map(|address| address.value),
+            };
+            (name.clone(), declared)
+        })
+        .collect()
+}
+
+/// Opens and observes every pool of a fleet at once.
 pub async fn observe(fleet: &Fleet, options: &Options) -> Pools {
-    observe_some(fleet, options, |_| true).await
+    open(declared(fleet), options).await
 }
 
 /// Opens and observes at once the pools with these names.
@@ -84,9 +107,16 @@ pub async fn observe_some(
     options: &Options,
     wanted: impl Fn(&PoolName) -> bool,
 ) -> Pools {
-    let chosen = fleet.pools.iter().filter(|(name, _)| wanted(name));
-    let each = chosen.map(|(name, pool)| async move {
-        (name.clone(), look(name, &endpoint(pool), options).await)
+    let mut chosen = declared(fleet);
+    chosen.retain(|name, _| wanted(name));
+    open(chosen, options).await
+}
+
+/// Opens and observes these pools at once.
+pub async fn open(declared: BTreeMap<PoolName, Declared>, options: &Options) -> Pools {
+    let each = declared.into_iter().map(|(name, declared)| async move {
+        let found = look(&name, declared, options).await;
+        (name, found)
     });
     let mut answers = futures::stream::iter(each).buffer_unordered(AT_ONCE);
     let mut pools = Pools::default();
@@ -99,18 +129,10 @@ pub async fn observe_some(
     pools
 }
 
-async fn look(
-    name: &PoolName,
-    endpoint: &Endpoint,
-    options: &Options,
-) -> (Option<Link>, PoolState) {
+async fn look(name: &PoolName, declared: Declared, options: &Options) -> (Option<Link>, PoolState) {
     let begun = std::time::Instant::now();
-    let opened = async {
-        let connection = Connection::connect(name, endpoint, options).await?;
-        let opened = connection.open().await?;
-        Ok((connection, opened))
-    };
-    let (connection, opened) = match opened.await {
+    let reached = Connection::reach(name, &declared.endpoint, options);
+    let (connection, opened) = match reached.await {
         Ok(opened) => opened,
         Err(error) => return (None, unreachable(error)),
     };
@@ -131,6 +153,7 @@ async fn look(
     };
     tracing::info!(pool = %name, ms = begun.elapsed().as_millis(), "asked");
     let link = Link {
+        declared,
         connection,
         hive: Mutex::new(hive.map(Arc::new)),
         address: match &state {
@@ -168,6 +191,29 @@ fn judge(answer: Result<Outcome, CallError>) -> PoolState {
 }
 
 impl Pools {
+    /// Observes once more every pool whose hive runs; what it says now is what is known.
+    pub async fn observe_again(&mut self) {
+        let hives = self.links.iter().filter_map(|(name, link)| {
+            let hive = link.hive()?;
+            Some(async move {
+                (
+                    name.clone(),
+                    judge(hive.call(Request::Observe, |_| ()).await),
+                )
+            })
+        });
+        let states: Vec<_> = futures::stream::iter(hives)
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        self.observed.pools.extend(states);
+    }
+
+    /// Nothing is known of a pool any more.
+    pub fn forget(&mut self, name: PoolName, error: CallError) {
+        self.observed.pools.insert(name, judge(Err(error)));
+    }
+
     /// For each platform among the pools, the build that can be installed there.
     pub async fn builds(&self, bundles: &Bundles) -> Builds {
         let mut builds = Builds::new();

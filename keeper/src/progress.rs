@@ -4,14 +4,14 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use reconciler::plan::{Action, ActionId, Plan};
+use reconciler::plan::{Action, Plan};
 
 use crate::actions::Fault;
 use crate::apply::{Status, lock};
 use crate::report::outcome::Report;
 use crate::terminal::{Paint, Terminal, paint};
 
-mod event;
+pub mod event;
 mod meter;
 
 use event::{Event, Name, NotDone};
@@ -46,7 +46,7 @@ enum Sink {
 #[derive(Debug)]
 pub struct Step<'a> {
     progress: &'a Progress,
-    id: ActionId,
+    action: &'a Action,
     pool: &'a str,
     what: String,
     bar: Option<ProgressBar>,
@@ -75,7 +75,6 @@ impl Progress {
 
     /// Says what will be done, to programs alone: people have read the plan.
     pub fn planned(&self, plan: &Plan) {
-        self.send(&Event::VERSION);
         for action in &plan.actions {
             self.send(&Event::PlannedAction {
                 name: Name::of(action),
@@ -110,6 +109,7 @@ impl Progress {
             blocked: &plan.blocked,
             unknown: &plan.unknown,
             warnings: &plan.warnings,
+            outages: &plan.outages,
             bills: &plan.bills,
         });
     }
@@ -137,7 +137,7 @@ impl Progress {
         };
         Step {
             progress: self,
-            id: action.id,
+            action,
             pool,
             what,
             bar,
@@ -176,8 +176,8 @@ impl Progress {
     }
 
     fn send(&self, event: &Event) {
-        if let (Sink::Stream, Ok(line)) = (&self.sink, serde_json::to_string(event)) {
-            self.terminal.data(&format!("{line}\n"));
+        if matches!(self.sink, Sink::Stream) {
+            self.terminal.event(event);
         }
     }
 }
@@ -238,11 +238,7 @@ impl Step<'_> {
     }
 
     fn name(&self) -> Name<'_> {
-        Name {
-            id: self.id,
-            pool: self.pool,
-            action: self.what.clone(),
-        }
+        Name::of(self.action)
     }
 
     pub fn elapsed(&self) -> Duration {

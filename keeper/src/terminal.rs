@@ -2,7 +2,11 @@
 
 use std::io::{ErrorKind, IsTerminal, Write, stderr, stdin, stdout};
 
+use rustix::termios::tcgetwinsize;
+
 use crate::failure::Failure;
+use crate::progress::event::Event;
+use crate::report::Style;
 
 /// The colours, one for each meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +26,10 @@ pub enum Paint {
 pub struct Terminal {
     pub colour_out: bool,
     pub colour_err: bool,
+    /// Columns that a line of stdout may have; none where nothing bounds it.
+    pub width: Option<usize>,
+    /// stdout takes more than ASCII.
+    pub unicode: bool,
     /// stderr is a terminal, so progress may be drawn.
     pub draws: bool,
     /// stdin and stderr are, so a question can be asked.
@@ -41,9 +49,28 @@ impl Terminal {
         Self {
             colour_out: forced || wanted && stdout().is_terminal(),
             colour_err: forced || wanted && stderr().is_terminal(),
+            width: width(),
+            unicode: unicode(),
             draws: stderr().is_terminal() && !is("TERM", "dumb"),
             asks: stdin().is_terminal() && stderr().is_terminal(),
             quiet,
+        }
+    }
+
+    /// How what goes to stdout looks.
+    pub fn style(&self) -> Style {
+        Style {
+            colour: self.colour_out,
+            width: self.width,
+            unicode: self.unicode,
+        }
+    }
+
+    /// Writes a line of `--json-stream`.
+    pub fn event(&self, event: &Event) {
+        // An event is plain data: writing it as JSON cannot fail.
+        if let Ok(line) = serde_json::to_string(event) {
+            self.data(&format!("{line}\n"));
         }
     }
 
@@ -117,6 +144,25 @@ impl Terminal {
     fn bad(&self, text: &str) -> String {
         paint(self.colour_err, Paint::Bad, text)
     }
+}
+
+/// Of the terminal; off one, what `COLUMNS` says.
+fn width() -> Option<usize> {
+    const LEAST: usize = 40;
+    let of_terminal = tcgetwinsize(stdout()).ok().map(|size| size.ws_col.into());
+    let told = || std::env::var("COLUMNS").ok()?.parse().ok();
+    let width: Option<usize> = of_terminal.filter(|width| *width > 0).or_else(told);
+    width.map(|width| width.max(LEAST))
+}
+
+/// As the locale says; `C` and `POSIX` have ASCII only.
+fn unicode() -> bool {
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
+    locale.is_some_and(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
 }
 
 fn write_err(text: &str) {

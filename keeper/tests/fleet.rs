@@ -2,9 +2,16 @@
 
 mod apply;
 mod commands;
+mod crash;
 mod faults;
+mod gate;
+mod import;
 mod lock;
+mod locks;
 mod models;
+mod network;
+mod saved;
+mod warm;
 
 use std::ffi::OsStr;
 use std::fs;

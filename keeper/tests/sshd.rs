@@ -77,6 +77,8 @@ impl Lab {
             lab: self,
             name: name.to_owned(),
             home: self.path(name).join("home"),
+            address: "127.0.0.1".to_owned(),
+            namespace: None,
             lines: String::new(),
             authorized: true,
             known: true,
@@ -102,6 +104,8 @@ pub struct Server<'a> {
     lab: &'a Lab,
     name: String,
     home: PathBuf,
+    address: String,
+    namespace: Option<String>,
     lines: String,
     authorized: bool,
     known: bool,
@@ -111,6 +115,13 @@ impl Server<'_> {
     /// `RBEE_HOME` of the pool, inside the lab.
     pub fn home(mut self, name: &str) -> Self {
         self.home = self.lab.path(name);
+        self
+    }
+
+    /// In this network namespace, at an address of it.
+    pub fn within(mut self, namespace: &str, address: &str) -> Self {
+        self.namespace = Some(namespace.to_owned());
+        address.clone_into(&mut self.address);
         self
     }
 
@@ -157,11 +168,11 @@ impl Server<'_> {
         let sshd = (0..5).find_map(|_| self.launch(&dir));
         let sshd = sshd.unwrap_or_else(|| panic!("sshd found no port: see {}", dir.display()));
         self.lab.configure(&format!(
-            "Host {}\n  HostName 127.0.0.1\n  Port {}\n",
-            self.name, sshd.port
+            "Host {}\n  HostName {}\n  Port {}\n",
+            self.name, self.address, sshd.port
         ));
         if self.known {
-            let line = format!("[127.0.0.1]:{} {}", sshd.port, sshd.host_key());
+            let line = format!("[{}]:{} {}", self.address, sshd.port, sshd.host_key());
             append(&self.lab.known_hosts(), &line);
         }
         sshd
@@ -173,7 +184,7 @@ impl Server<'_> {
         drop(free);
         let at = |name: &str| dir.join(name).display().to_string();
         let config = format!(
-            "ListenAddress 127.0.0.1:{port}\n\
+            "ListenAddress {}:{port}\n\
              HostKey {}\n\
              AuthorizedKeysFile {}\n\
              PidFile {}\n\
@@ -184,6 +195,7 @@ impl Server<'_> {
              MaxStartups 100\n\
              SetEnv \"RBEE_HOME={}\"\n\
              {}",
+            self.address,
             at("host_key"),
             at("authorized_keys"),
             at("pid"),
@@ -191,7 +203,15 @@ impl Server<'_> {
             self.lines
         );
         fs::write(dir.join("sshd_config"), config).unwrap();
-        let mut child = Command::new(SERVER)
+        let mut command = match &self.namespace {
+            None => Command::new(SERVER),
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace, SERVER]);
+                command
+            }
+        };
+        let mut child = command
             .args(["-D", "-e", "-f"])
             .arg(dir.join("sshd_config"))
             .stdin(Stdio::null())
@@ -267,13 +287,26 @@ impl Sshd {
         self.signal("KILL");
     }
 
+    /// Ends the sessions, and lets new ones in.
+    pub fn sever(&self) {
+        Self::send("KILL", &self.processes()[1..]);
+    }
+
     /// As if the network went away: nothing answers, nothing is closed.
     pub fn freeze(&self) {
         self.signal("STOP");
     }
 
+    /// As if the network forgot the connections that there are: nothing answers on them. New ones can be made.
+    pub fn freeze_sessions(&self) {
+        Self::send("STOP", &self.processes()[1..]);
+    }
+
     fn signal(&self, signal: &str) {
-        let pids = self.processes();
+        Self::send(signal, &self.processes());
+    }
+
+    fn send(signal: &str, pids: &[u32]) {
         let pids = pids.iter().map(ToString::to_string);
         // A process may have ended meanwhile.
         let mut kill = Command::new("kill");

@@ -18,7 +18,7 @@ use crate::sshd::{Lab, Sshd};
 
 /// A hive that greets, takes one call, answers nothing, and waits for the end of its input.
 const POLITE: &str = "#!/bin/sh\n\
-    echo 'rbee-hive-rpc {\"protocol\":2,\"version\":\"fake\"}'\n\
+    echo 'rbee-hive-rpc {\"protocol\":3,\"version\":\"fake\"}'\n\
     read call && : > \"$RBEE_HOME/asked\"\n\
     cat >/dev/null\n\
     : > \"$RBEE_HOME/ended\"\n";

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::device::Backend;
@@ -16,7 +17,7 @@ mod needed;
 pub use needed::{gguf_file, needed_file, needed_files};
 
 /// One file of a model: its content is known before it travels.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelFile {
     pub path: FilePath,
     /// Bytes.
@@ -28,7 +29,7 @@ pub struct ModelFile {
 const MOST_BYTES: u64 = 1 << 50;
 
 /// The files of a model, sorted by path, and what its `config.json` or GGUF file says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Manifest {
     pub files: Vec<ModelFile>,
     #[serde(flatten)]
@@ -63,7 +64,7 @@ impl Manifest {
 }
 
 /// What the model's own files say about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelFacts {
     pub format: Format,
     /// `model_type` of config.json, such as `llama`, or what a GGUF file says in its place.
@@ -80,7 +81,7 @@ pub struct ModelFacts {
 }
 
 /// How the weights are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     Safetensors,
@@ -157,7 +158,7 @@ impl ModelFacts {
 }
 
 /// `catalog.json` of a pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Catalog {
     pub version: u32,
     pub models: BTreeMap<ModelId, CatalogEntry>,
@@ -178,7 +179,7 @@ impl Default for Catalog {
 }
 
 /// One model that a pool knows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CatalogEntry {
     pub id: ModelId,
     /// What people call it: the repository or the folder.
@@ -204,7 +205,7 @@ pub struct CatalogEntry {
 }
 
 /// Where a catalogued model came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Origin {
     /// `ORG/REPO` of the hub, or the folder as it was given.
     pub repo: String,
@@ -216,7 +217,7 @@ pub struct Origin {
 }
 
 /// One file of a catalogued model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CatalogFile {
     #[serde(flatten)]
     pub file: ModelFile,
@@ -229,7 +230,7 @@ pub struct CatalogFile {
 }
 
 /// Tells a file on a disk from what is later written to it or put in its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stamp {
     pub inode: u64,
     /// When it was last written, in nanoseconds since 1970.

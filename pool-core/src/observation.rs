@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::device::Device;
@@ -14,7 +15,7 @@ use crate::supply::Rates;
 use crate::worker::{WorkerRecord, WorkerState};
 
 /// A pool's answer to `observe`: facts, no judgement.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolObservation {
     pub hostname: String,
     pub platform: Platform,
@@ -42,7 +43,7 @@ pub struct PoolObservation {
 }
 
 /// Operating system and processor, as `uname` names them.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Platform {
     /// `uname -s`, such as `Linux` or `Darwin`.
     pub os: String,
@@ -70,7 +71,7 @@ impl std::fmt::Display for Platform {
 }
 
 /// Memory in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Memory {
     pub total: u64,
     /// What a program started now could take, beside what the workers there have asked for and not touched yet.
@@ -78,7 +79,7 @@ pub struct Memory {
 }
 
 /// A device that the pool has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeviceInfo {
     pub device: Device,
     /// Such as the processor's name.
@@ -90,7 +91,7 @@ pub struct DeviceInfo {
 }
 
 /// A catalogued model and which of its files are not as the catalog says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ObservedModel {
     #[serde(flatten)]
     pub entry: CatalogEntry,
@@ -107,10 +108,23 @@ impl ObservedModel {
     pub fn is_whole(&self) -> bool {
         self.entry.downloaded && self.damaged.is_empty() && self.touched.is_empty()
     }
+
+    /// The word for how it is.
+    pub fn condition(&self) -> &'static str {
+        if !self.entry.downloaded {
+            "incomplete"
+        } else if !self.damaged.is_empty() {
+            "damaged"
+        } else if !self.touched.is_empty() {
+            "touched"
+        } else {
+            "downloaded"
+        }
+    }
 }
 
 /// A recorded worker and whether its process lives and answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ObservedWorker {
     #[serde(flatten)]
     pub record: WorkerRecord,
@@ -124,7 +138,7 @@ pub struct ObservedWorker {
 }
 
 /// The part of a worker's `GET /health` that people look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerHealth {
     pub slots: Slots,
     /// Bytes that it takes of its device.
@@ -138,5 +152,16 @@ impl ObservedWorker {
     /// It answered a real request once, lives, and would serve one now.
     pub fn is_serving(&self) -> bool {
         self.alive && self.answers && self.record.state == WorkerState::Ready
+    }
+
+    /// The word for how it is: `dead` when its process ended by itself after it was ready.
+    pub fn condition(&self) -> &'static str {
+        match (self.alive, self.record.state) {
+            (true, WorkerState::Ready) if !self.answers => "not answering",
+            (true, state) | (false, state @ (WorkerState::Failed | WorkerState::Stopped)) => {
+                state.as_str()
+            }
+            (false, _) => "dead",
+        }
     }
 }

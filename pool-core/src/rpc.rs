@@ -19,6 +19,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::WorkerAddress;
@@ -26,7 +27,7 @@ use crate::digest::Sha256;
 use crate::facts::Fact;
 use crate::model::{CatalogEntry, Manifest, ModelFile};
 use crate::name::{FleetName, ModelId, WorkerId};
-use crate::observation::PoolObservation;
+use crate::observation::{Platform, PoolObservation};
 use crate::source::Source;
 use crate::supply::{HubAccess, HubRepo, Interface, Peer, Serving};
 use crate::worker::{Canary, WorkerRecord, WorkerSpec};
@@ -48,6 +49,8 @@ pub const GREETING: &str = "rbee-hive-rpc ";
 pub struct Hello {
     pub protocol: u32,
     pub version: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
 }
 
 /// A numbered request.
@@ -154,7 +157,7 @@ pub struct Holder {
 }
 
 /// A thing of a pool that can have an owner.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
     Model(ModelId),

@@ -5,6 +5,7 @@ mod access;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256;
@@ -80,7 +81,7 @@ pub enum Interface {
 }
 
 /// Bytes a second at which content came to a pool the last time, from each kind of place.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Rates {
     #[serde(skip_serializing_if = "Option::is_none")]

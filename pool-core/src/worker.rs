@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::WorkerAddress;
@@ -12,7 +13,7 @@ use crate::name::{FleetName, ModelId, WorkerId};
 use crate::weights::{Dtype, Quantization};
 
 /// Everything that decides what one worker process is. Two workers with equal specs are alike.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerSpec {
     /// Where it stands in its fleet; none when a person spawned it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,7 +43,7 @@ pub struct WorkerSpec {
 }
 
 /// Who starts a worker again after a crash or a boot.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Supervise {
     /// Nobody, but for the next apply.
@@ -94,7 +95,7 @@ impl std::fmt::Display for Supervise {
 }
 
 /// The question that a worker must answer before it counts as ready.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Canary {
     pub prompt: String,
     /// The text that the answer must hold; any text will do when absent.
@@ -131,7 +132,7 @@ impl WorkerSpec {
 }
 
 /// `workers/<id>.json` of a pool: one worker process, from the moment before it is started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerRecord {
     pub version: u32,
     pub id: WorkerId,
@@ -168,7 +169,7 @@ impl WorkerRecord {
 }
 
 /// A process that cannot be mistaken for a later one with the same pid.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessIdentity {
     pub pid: u32,
     /// Start time in the kernel's own unit (clock ticks since boot on Linux, microseconds on macOS).
@@ -178,7 +179,7 @@ pub struct ProcessIdentity {
 }
 
 /// Where a worker is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkerState {
     /// Started; no request has been answered yet.

@@ -11,6 +11,7 @@ use pool_core::name::{FleetName, ModelId, PoolName};
 use pool_core::source::Source;
 use pool_core::weights::{Dtype, Quantization};
 use pool_core::worker::{Canary, Supervise, WorkerSpec};
+use serde::{Deserialize, Serialize};
 
 /// The state that a fleet asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +26,8 @@ pub struct Desired {
 pub type Builds = BTreeMap<String, Result<Sha256, String>>;
 
 /// Why the state is asked for; it is what reports say of things that go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Purpose {
     /// To be as fleet.yaml says.
     Apply,

@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use pool_core::digest::Sha256;
 use pool_core::name::PoolName;
 use pool_core::observation::{Platform, PoolObservation};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The answers of all pools that were asked.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Observed {
     pub pools: BTreeMap<PoolName, PoolState>,
 }
 
 /// One pool's answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum PoolState {
     /// Its hive answered.
@@ -27,7 +28,7 @@ pub enum PoolState {
 }
 
 /// A pool without a working hive.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Bare {
     pub platform: Platform,
     /// The build that is installed and does not run.
@@ -39,7 +40,7 @@ pub struct Bare {
 }
 
 /// Why nothing is known of a pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unknown {
     /// The pool was not reached; otherwise it was, and its hive refused.
     pub unreachable: bool,

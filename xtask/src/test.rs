@@ -7,25 +7,12 @@ use anyhow::bail;
 
 use crate::{cargo, check, demo, say};
 
-/// Programs that the tests start, the packages of Debian that have them, and what for.
-const PROGRAMS: [(&str, &[&str], &str); 2] = [
-    (
-        "/usr/sbin/sshd",
-        &["openssh-server", "openssh-client"],
-        "the server of every pool (it need not run)",
-    ),
-    (
-        "/usr/bin/systemd-analyze",
-        &["systemd"],
-        "the supervisor of workers (it need not run)",
-    ),
-];
+const SSHD: &str = "/usr/sbin/sshd";
+const SYSTEMD: &str = "/lib/systemd/systemd";
 
 /// Installs what is missing, then formats, lints, builds, tests, and runs the demo.
 pub fn run() -> anyhow::Result<()> {
-    for (program, packages, purpose) in PROGRAMS {
-        ensure(program, packages, purpose)?;
-    }
+    ensure_tools()?;
     check(cargo().args(["fmt", "--all", "--check"]))?;
     check(cargo().args([
         "clippy",
@@ -55,25 +42,38 @@ pub fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Installs the packages where the program is missing.
-fn ensure(program: &str, packages: &[&str], purpose: &str) -> anyhow::Result<()> {
-    if Path::new(program).exists() {
-        return Ok(());
-    }
+/// The end-to-end tests talk to a real OpenSSH server, and as root also across networks of their own and to a real
+/// manager of systemd.
+fn ensure_tools() -> anyhow::Result<()> {
     let id = Command::new("id").arg("-u").output()?;
     let is_root = id.stdout.trim_ascii() == b"0";
-    let has_apt = Command::new("apt-get").arg("--version").output().is_ok();
-    if !(is_root && has_apt) {
+    let is_missing = |program: &str| Command::new(program).arg("-V").output().is_err();
+    let mut packages = Vec::new();
+    if !Path::new(SSHD).exists() {
+        packages.extend(["openssh-server", "openssh-client"]);
+    }
+    if is_root && cfg!(target_os = "linux") && is_missing("ip") {
+        packages.push("iproute2");
+    }
+    if is_root && cfg!(target_os = "linux") && !Path::new(SYSTEMD).exists() {
+        packages.push("systemd");
+    }
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !is_root || is_missing("apt-get") {
         bail!(
-            "{program} is missing, {purpose}: `sudo apt-get install {}`",
+            "the tests need {}: `sudo apt-get install {}` (nothing of it need run)",
+            packages.join(", "),
             packages.join(" ")
         );
     }
     check(Command::new("apt-get").args(["update", "-qq"]))?;
     let mut install = Command::new("apt-get");
     install.args(["install", "-y", "-qq", "--no-install-recommends"]);
-    install
-        .args(packages)
-        .env("DEBIAN_FRONTEND", "noninteractive");
-    check(&mut install)
+    check(
+        install
+            .args(packages)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
 }

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
-use pool_core::rpc::{ErrorCode, HiveError};
+use pool_core::rpc::{ErrorCode, HiveError, SILENCE};
 use serde::Serialize;
 use tokio::io::BufReader;
 
@@ -66,7 +66,7 @@ pub async fn run(hive: &Hive, cli: Cli) -> Result<()> {
         }
         Command::Rpc => {
             let input = BufReader::with_capacity(256 * 1024, tokio::io::stdin());
-            rpc::serve(hive, input, tokio::io::stdout())
+            rpc::serve(hive, input, tokio::io::stdout(), SILENCE)
                 .await
                 .map_err(|e| HiveError {
                     code: ErrorCode::Io,

@@ -1,9 +1,9 @@
 //! Aligned columns.
 
 use jiff::Timestamp;
+use pool_core::name::FleetName;
 use pool_core::observation::{DeviceInfo, ObservedModel, ObservedWorker};
 use pool_core::units::bytes;
-use pool_core::worker::WorkerState;
 
 /// Rows below their headings, as wide as the widest cell, three spaces between.
 pub fn render<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
@@ -50,8 +50,8 @@ pub fn models(models: &[ObservedModel]) -> String {
                 entry.facts.architecture.clone(),
                 bytes(entry.size_bytes),
                 entry.facts.context_length.to_string(),
-                condition_of_model(model),
-                owner(entry.fleet.as_ref()),
+                model.condition().into(),
+                owner(entry.fleet.as_ref(), entry.protect),
                 entry.source.repo.clone(),
             ]
         })
@@ -68,16 +68,6 @@ pub fn models(models: &[ObservedModel]) -> String {
     render(headings, &rows)
 }
 
-fn condition_of_model(model: &ObservedModel) -> String {
-    match (model.entry.downloaded, model.damaged.len()) {
-        (true, 0) => "downloaded".into(),
-        (true, n) => format!("{n} damaged"),
-        (false, 0) => "not published".into(),
-        (false, n) if n == model.entry.files.len() => "not downloaded".into(),
-        (false, n) => format!("{n} of {} missing", model.entry.files.len()),
-    }
-}
-
 pub fn workers(workers: &[ObservedWorker]) -> String {
     let rows: Vec<_> = workers
         .iter()
@@ -90,14 +80,14 @@ pub fn workers(workers: &[ObservedWorker]) -> String {
                 record.spec.model.to_string(),
                 record.spec.device.to_string(),
                 record.listen.to_string(),
-                condition_of_worker(worker).into(),
+                worker.condition().into(),
                 process.map_or("-".into(), |process| process.pid.to_string()),
                 if worker.alive {
                     age(record.started_at)
                 } else {
                     "-".into()
                 },
-                owner(record.spec.fleet.as_ref()),
+                owner(record.spec.fleet.as_ref(), record.protect),
                 address.map_or("-".into(), ToString::to_string),
             ]
         })
@@ -108,17 +98,13 @@ pub fn workers(workers: &[ObservedWorker]) -> String {
     render(headings, &rows)
 }
 
-fn condition_of_worker(worker: &ObservedWorker) -> &'static str {
-    match (worker.alive, worker.record.state) {
-        (true, WorkerState::Ready) if !worker.answers => "not answering",
-        (true, state) => state.as_str(),
-        (false, WorkerState::Failed) => "failed",
-        (false, _) => "dead",
+fn owner(fleet: Option<&FleetName>, protect: bool) -> String {
+    let fleet = fleet.map_or("-".into(), ToString::to_string);
+    if protect {
+        format!("{fleet} (protected)")
+    } else {
+        fleet
     }
-}
-
-fn owner(fleet: Option<&pool_core::name::FleetName>) -> String {
-    fleet.map_or("-".into(), ToString::to_string)
 }
 
 /// How long ago, in the largest unit that fits.

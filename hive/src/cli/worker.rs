@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::{Output, print_bytes, table};
 use crate::error::{Result, fail, io_error};
+use crate::expect::Expect;
 use crate::workers::{self, Follow, SpawnOptions};
 use crate::{Hive, models, observe};
 
@@ -109,7 +110,11 @@ pub async fn run(hive: &Hive, command: Command, output: &Output) -> Result<()> {
                 supervise,
             };
             let patience = Duration::from_secs(timeout.into());
-            let options = SpawnOptions { port, patience };
+            let options = SpawnOptions {
+                port,
+                patience,
+                ..SpawnOptions::default()
+            };
             let record = workers::spawn(hive, spec, options, &|progress| show(&progress)).await?;
             output.print(&record, || {
                 format!("{} is ready on http://{}\n", record.id, record.listen)
@@ -153,7 +158,8 @@ fn show(progress: &Progress) {
 }
 
 async fn stop(hive: &Hive, id: &WorkerId, deadline: u32) -> Result<WorkerRecord> {
-    workers::stop(hive, id, None, Duration::from_secs(deadline.into())).await
+    let patience = Duration::from_secs(deadline.into());
+    workers::stop(hive, id, None, patience, &Expect::default()).await
 }
 
 /// All at once; the first failure is reported after every worker had its turn.

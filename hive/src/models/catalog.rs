@@ -46,6 +46,8 @@ pub fn register(home: &Locked, mut entry: CatalogEntry) -> Result<Vec<ModelFile>
     let missing = missing(home, &entry);
     let is_same = existing.is_some_and(|existing| existing.digest == entry.digest);
     entry.downloaded = is_same && missing.is_empty() && existing.is_some_and(|e| e.downloaded);
+    // Only `protect` takes it away.
+    entry.protect |= existing.is_some_and(|existing| existing.protect);
     entry.path = path_text(home, &entry.id, &entry.digest);
     for file in &mut entry.files {
         let is_missing = missing.iter().any(|m| m.sha256 == file.file.sha256);
@@ -224,6 +226,13 @@ pub fn unregister(home: &Locked, id: &ModelId, owner: Option<&FleetName>) -> Res
     if owner.is_some() && owner != entry.fleet.as_ref() {
         return Err(not_owned(&entry));
     }
+    if owner.is_some() && entry.protect {
+        return Err(fail(
+            ErrorCode::Protected,
+            format!("the model {id} is protected"),
+            "name it in fleet.yaml with `protect: false`, apply, and only then take it out",
+        ));
+    }
     check_unused(home, id)?;
     catalog.models.remove(id);
     match save(home, &catalog) {
@@ -235,6 +244,40 @@ pub fn unregister(home: &Locked, id: &ModelId, owner: Option<&FleetName>) -> Res
         saved => saved?,
     }
     sweep(home, &catalog)
+}
+
+/// Sets whether a model of this fleet is protected.
+pub fn protect(home: &Locked, id: &ModelId, owner: &FleetName, protect: bool) -> Result<()> {
+    change(home, id, |entry| {
+        if entry.fleet.as_ref() != Some(owner) {
+            return Err(not_owned(entry));
+        }
+        entry.protect = protect;
+        Ok(())
+    })
+}
+
+/// Gives a model that belongs to nobody to a fleet.
+pub fn adopt(home: &Locked, id: &ModelId, owner: &FleetName) -> Result<()> {
+    change(home, id, |entry| {
+        if entry.fleet.is_some() {
+            return Err(not_owned(entry));
+        }
+        entry.fleet = Some(owner.clone());
+        Ok(())
+    })
+}
+
+fn change(
+    home: &Locked,
+    id: &ModelId,
+    change: impl FnOnce(&mut CatalogEntry) -> Result<()>,
+) -> Result<()> {
+    let mut catalog = load(home)?;
+    let mut entry = find_in(&catalog, id)?;
+    change(&mut entry)?;
+    catalog.models.insert(id.clone(), entry);
+    save(home, &catalog)
 }
 
 /// Takes away the files of a model that nothing else uses. Its entry stays, not downloaded.

@@ -10,7 +10,8 @@ mod ranges;
 mod sweep;
 
 pub use catalog::{
-    check_touched, empty, find, load, mark_verified, missing, publish, register, unregister, verify,
+    adopt, check_touched, empty, find, load, mark_verified, missing, protect, publish, register,
+    unregister, verify,
 };
 pub use folder::import;
 pub use incoming::{Claim, Incoming, Place, arrived};

@@ -1,6 +1,8 @@
 //! The hive's side of [`pool_core::rpc`]: calls in, replies out, all calls at the same time.
 
+mod answer;
 mod command;
+mod input;
 mod upload;
 
 use std::collections::HashMap;
@@ -10,78 +12,97 @@ use std::time::Duration;
 use pool_core::rpc::{
     Call, ErrorCode, Event, GREETING, Hello, HiveError, Outcome, PROTOCOL, Progress, Reply, Request,
 };
-use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncBufRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet, block_in_place};
 
+use crate::Hive;
 use crate::error::{Result, fail};
-use crate::serve::Server;
-use crate::workers::SpawnOptions;
-use crate::{Hive, fetch, hub, models, observe, workers};
+use crate::lease::Lease;
+use crate::machine;
+use input::{Input, Line};
 
-/// Serves one connection until its input closes or nobody reads the output any more.
+/// Serves one connection until its input closes, says nothing for `silence` where it is watched, or nobody reads the
+/// output any more.
 ///
 /// What runs then is broken off: commands are killed, a worker that is starting goes on and a later
-/// run takes it up.
+/// run takes it up. Leases end last.
 pub async fn serve(
     hive: &Hive,
-    mut input: impl AsyncBufRead + Unpin,
+    input: impl AsyncBufRead + Unpin,
     output: impl AsyncWrite + Unpin + Send + 'static,
+    silence: Duration,
 ) -> io::Result<()> {
     let (outbox, inbox) = mpsc::channel(64);
+    let replies_to = |id| Replies {
+        id,
+        outbox: outbox.clone(),
+    };
     let mut writer = tokio::spawn(write(inbox, output));
+    let mut input = Input::new(input, silence);
+    let mut leases: HashMap<u64, Lease> = HashMap::new();
     let mut calls = JoinSet::new();
-    let mut running: HashMap<u64, (AbortHandle, Replies)> = HashMap::new();
-    let mut line = Vec::new();
+    let mut running: HashMap<u64, AbortHandle> = HashMap::new();
     let read = loop {
-        line.clear();
-        let read = tokio::select! {
-            read = input.read_until(b'\n', &mut line) => read,
+        let line = tokio::select! {
+            line = input.line() => line,
             _ = &mut writer => break Ok(()),
         };
-        // What the end of the input cuts is no call.
-        match read {
-            Ok(_) if line.ends_with(b"\n") => {}
-            Ok(_) => break Ok(()),
-            Err(error) => break Err(error),
-        }
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
         while calls.try_join_next().is_some() {}
-        running.retain(|_, (call, _)| !call.is_finished());
-        match parse(&line) {
-            Ok(Call { id, request, .. }) => {
-                let replies = Replies {
-                    id,
-                    outbox: outbox.clone(),
-                };
-                if let Request::Upload { sha256, size } = request {
-                    let received = upload::receive(hive, sha256, size, &mut input, &replies).await;
-                    if let Err(error) = received {
-                        break Err(error);
-                    }
-                } else if let Request::Cancel { call } = request {
-                    if let Some((call, its_replies)) = running.remove(&call) {
-                        call.abort();
-                        its_replies.finish(Err(cancelled())).await;
-                    }
-                    replies.finish(Ok(Outcome::Cancelled)).await;
-                } else {
-                    let (hive, mine) = (hive.clone(), replies.clone());
-                    let call = calls.spawn(async move {
-                        let result = answer(&hive, request, &mine).await;
-                        mine.finish(result).await;
-                    });
-                    running.insert(id, (call, replies));
+        running.retain(|_, call| !call.is_finished());
+        let call = match line {
+            Ok(Some(Line::Whole(line))) if line.trim_ascii().is_empty() => {
+                input.watch();
+                continue;
+            }
+            Ok(Some(Line::Whole(line))) => parse(&line),
+            Ok(Some(Line::TooLong)) => Err((0, too_long())),
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        };
+        let Call {
+            id,
+            expect,
+            request,
+        } = match call {
+            Ok(call) => call,
+            Err((id, error)) => {
+                replies_to(id).finish(Err(error)).await;
+                continue;
+            }
+        };
+        let replies = replies_to(id);
+        match request {
+            Request::Upload { sha256, size } => {
+                let received = upload::receive(hive, sha256, size, &mut input, &replies).await;
+                if let Err(error) = received {
+                    break Err(error);
                 }
             }
-            Err((id, error)) => {
-                let replies = Replies {
-                    id,
-                    outbox: outbox.clone(),
-                };
-                replies.finish(Err(error)).await;
+            Request::Lock { holder } => match block_in_place(|| Lease::take(&hive.home, &holder)) {
+                Ok(lease) => {
+                    leases.insert(id, lease);
+                    replies.send(Event::Locked).await;
+                }
+                Err(error) => replies.finish(Err(error)).await,
+            },
+            Request::Cancel { call } => {
+                let task = running.remove(&call);
+                if let Some(task) = &task {
+                    task.abort();
+                }
+                if task.is_some() || leases.remove(&call).is_some() {
+                    replies_to(call).finish(Err(cancelled())).await;
+                }
+                replies.finish(Ok(Outcome::Cancelled)).await;
+            }
+            request => {
+                let hive = hive.clone();
+                let call = calls.spawn(async move {
+                    let result = answer::answer(&hive, request, expect, &replies).await;
+                    replies.finish(result).await;
+                });
+                running.insert(id, call);
             }
         }
     };
@@ -94,6 +115,8 @@ pub async fn serve(
         }
     };
     let _ = tokio::time::timeout(Duration::from_secs(1), farewell).await;
+    // Only now may another apply begin.
+    drop(leases);
     read
 }
 
@@ -104,6 +127,7 @@ async fn write(
     let hello = Hello {
         protocol: PROTOCOL,
         version: pool_core::VERSION.to_owned(),
+        platform: Some(machine::platform()),
     };
     let mut line = format!("{GREETING}{}\n", serde_json::to_string(&hello)?);
     loop {
@@ -133,74 +157,12 @@ fn parse(line: &[u8]) -> std::result::Result<Call, (u64, HiveError)> {
     })
 }
 
-async fn answer(hive: &Hive, request: Request, replies: &Replies) -> Result<Outcome> {
-    match request {
-        Request::Observe => observe::observe(hive).await.map(Outcome::Observed),
-        Request::Register { entry } => block_in_place(|| {
-            models::check_touched(&hive.home, &entry)?;
-            models::register(&hive.home.lock()?, *entry).map(Outcome::Missing)
-        }),
-        Request::Fetch {
-            model,
-            peers,
-            hub,
-            most_from_hub,
-        } => {
-            let tell = |progress| replies.progress(progress);
-            let from = fetch::From {
-                peers,
-                hub,
-                most_from_hub,
-            };
-            fetch::fetch(hive, &model, from, tell)
-                .await
-                .map(Outcome::Fetched)
-        }
-        Request::Serve {
-            contents,
-            interface,
-        } => {
-            let server = Server::open(&hive.home, contents, interface).await?;
-            replies.send(Event::Serving(server.serving())).await;
-            match server.run().await? {}
-        }
-        Request::Resolve { source, access } => {
-            hub::resolve(&source, &access).await.map(Outcome::Resolved)
-        }
-        Request::Publish { model } => {
-            block_in_place(|| models::publish(&hive.home, &model)).map(Outcome::Published)
-        }
-        Request::Unregister { model, owner } => {
-            block_in_place(|| models::unregister(&hive.home.lock()?, &model, owner.as_ref()))?;
-            Ok(Outcome::Unregistered)
-        }
-        Request::Spawn { spec, .. } => {
-            let progress = |progress| replies.progress(progress);
-            let options = SpawnOptions::default();
-            workers::spawn(hive, *spec, options, &progress)
-                .await
-                .map(Outcome::Spawned)
-        }
-        Request::Stop {
-            worker,
-            owner,
-            deadline_s,
-        } => {
-            let patience = Duration::from_secs(deadline_s.into());
-            workers::stop(hive, &worker, owner.as_ref(), patience)
-                .await
-                .map(Outcome::Stopped)
-        }
-        Request::Command { argv, access } => {
-            let exit = command::run(hive, &argv, &access, replies).await;
-            exit.map(Outcome::Exit)
-        }
-        Request::Lock { .. } | Request::Protect { .. } | Request::Adopt { .. } => {
-            Err(fail(ErrorCode::BadRequest, "not yet", ""))
-        }
-        // Taken from the connection itself, see `serve`.
-        Request::Upload { .. } | Request::Cancel { .. } => Ok(Outcome::Cancelled),
-    }
+fn too_long() -> HiveError {
+    fail(
+        ErrorCode::BadRequest,
+        format!("a call is longer than {} MiB", input::LONGEST >> 20),
+        "the content of files is not sent in calls, but by `upload`",
+    )
 }
 
 fn cancelled() -> HiveError {

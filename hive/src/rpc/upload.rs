@@ -5,11 +5,12 @@ use std::time::{Duration, Instant as Clock};
 
 use pool_core::digest::Sha256;
 use pool_core::rpc::{ErrorCode, Event, Outcome};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt as _};
+use tokio::io::AsyncBufRead;
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
 use super::Replies;
+use super::input::Input;
 use crate::Hive;
 use crate::error::{Result, fail};
 use crate::models::{Claim, Incoming, Place};
@@ -26,7 +27,7 @@ pub async fn receive(
     hive: &Hive,
     sha256: Sha256,
     size: u64,
-    input: &mut (impl AsyncBufRead + Unpin),
+    input: &mut Input<impl AsyncBufRead + Unpin>,
     replies: &Replies,
 ) -> io::Result<()> {
     let mut incoming = match begin(hive, sha256, size).await {
@@ -42,7 +43,7 @@ pub async fn receive(
     let mut left = size - offset;
     let mut is_refused = false;
     while left > 0 {
-        let bytes = input.fill_buf().await?;
+        let bytes = input.fill().await?;
         if bytes.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -6,7 +6,7 @@ use pool_core::name::WorkerId;
 use pool_core::rpc::{ErrorCode, HiveError};
 use pool_core::worker::{WorkerRecord, WorkerSpec, WorkerState};
 
-use super::{ports, record, start, supervise};
+use super::{SpawnOptions, ports, record, start, supervise};
 use crate::error::{Result, fail};
 use crate::home::Locked;
 use crate::{Hive, machine, models, random_hex};
@@ -64,11 +64,11 @@ pub fn begin(
     hive: &Hive,
     home: &Locked,
     spec: WorkerSpec,
-    port: Option<u16>,
+    options: &SpawnOptions,
 ) -> Result<WorkerRecord> {
     check(home, &spec)?;
     let program = start::program(hive)?;
-    let listen = match port {
+    let listen = match options.port {
         Some(port) => ports::exactly(spec.listen_ip(), port)?,
         None => ports::first_free(spec.listen_ip(), FIRST_WORKER_PORT, &record::users(home)?)?,
     };
@@ -84,7 +84,7 @@ pub fn begin(
         program: program.display().to_string(),
         memory: None,
         failure: None,
-        protect: false,
+        protect: options.protect,
         load_ms: None,
         spec,
         id,

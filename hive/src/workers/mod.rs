@@ -3,6 +3,7 @@
 mod begin;
 mod detach;
 mod log;
+mod owner;
 mod ports;
 mod ready;
 mod record;
@@ -13,7 +14,17 @@ mod supervise;
 
 pub use detach::become_worker;
 pub use log::Follow;
-pub use ready::{answers, client};
+pub use owner::{adopt, protect};
+pub use ready::{client, probe};
 pub use record::{all, find, process_of, users};
 pub use spawn::{SpawnOptions, spawn};
 pub use stop::stop;
+
+use crate::home::Locked;
+use crate::{Hive, builds};
+
+/// Removes old logs and builds. What cannot be removed now waits for the next time.
+fn tidy(hive: &Hive, home: &Locked) {
+    let _ = log::prune(home);
+    let _ = builds::prune(hive, home);
+}

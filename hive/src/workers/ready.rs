@@ -3,21 +3,24 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use pool_core::observation::WorkerHealth;
 use pool_core::rpc::{ErrorCode, HiveError};
 use pool_core::serving::{
     ErrorBody, ExecuteRequest, Health, Input, Message, Ready, Sampling, SseParser, StreamCheck,
     StreamFault,
 };
-use pool_core::worker::WorkerRecord;
+use pool_core::worker::{Canary, WorkerRecord};
 use reqwest::{Client, StatusCode};
 
 /// How long a worker may take to answer a question that needs no inference: long enough for a machine that is very busy, since
 /// a worker that does not answer is replaced.
 const PROBE: Duration = Duration::from_secs(5);
 
-/// The client for workers: no proxy stands between a hive and its own machine.
+/// The client for workers: no proxy stands between a hive and its own machine, and no certificate is read, of which a
+/// system has hundreds.
 pub fn client() -> crate::error::Result<Client> {
-    let client = Client::builder().no_proxy().connect_timeout(PROBE).build();
+    let client = Client::builder().no_proxy().connect_timeout(PROBE);
+    let client = client.tls_certs_only([]).build();
     client.map_err(|e| HiveError {
         code: ErrorCode::Io,
         message: format!("cannot speak HTTP: {}", chain(&e)),
@@ -29,14 +32,21 @@ fn url(listen: SocketAddr, path: &str) -> String {
     format!("http://{listen}{path}")
 }
 
-/// Whether `/ready` says yes just now.
-pub async fn answers(client: &Client, listen: SocketAddr) -> bool {
-    let asked = client
-        .get(url(listen, "/ready"))
-        .timeout(PROBE)
-        .send()
-        .await;
-    asked.is_ok_and(|answer| answer.status() == StatusCode::OK)
+/// Whether `/ready` says yes just now, and what `/health` says; both are asked at once.
+pub async fn probe(client: &Client, record: &WorkerRecord) -> (bool, Option<WorkerHealth>) {
+    let get = |path: &str| client.get(url(record.listen, path)).timeout(PROBE).send();
+    let health = async {
+        let health: Health = get("/health").await.ok()?.json().await.ok()?;
+        // Another server may have the port of one that is gone.
+        (health.worker_id == record.id).then_some(WorkerHealth {
+            slots: health.slots,
+            memory: health.memory.total,
+            us_per_token: health.us_per_token,
+        })
+    };
+    let (ready, health) = tokio::join!(get("/ready"), health);
+    let answers = ready.is_ok_and(|answer| answer.status() == StatusCode::OK);
+    (answers, health)
 }
 
 /// What a worker that is starting says.
@@ -76,7 +86,9 @@ pub enum Unanswered {
     Busy,
     /// It does not take such a request.
     Refused(String),
-    /// What it answered is not an answer.
+    /// The request or its answer broke off.
+    Broken(String),
+    /// What it answered is not the right answer, or none.
     Wrong(String),
 }
 
@@ -85,37 +97,54 @@ impl std::fmt::Display for Unanswered {
         match self {
             Self::Busy => f.write_str("the worker is busy"),
             Self::Refused(reason) => write!(f, "it was refused: {reason}"),
-            Self::Wrong(reason) => f.write_str(reason),
+            Self::Broken(reason) | Self::Wrong(reason) => f.write_str(reason),
         }
     }
 }
 
 /// Has a real request answered.
-pub async fn canary(client: &Client, record: &WorkerRecord) -> Result<(), Unanswered> {
-    const QUESTION: &str = "What is the capital of France?";
+pub async fn canary(
+    client: &Client,
+    record: &WorkerRecord,
+    canary: &Canary,
+) -> Result<(), Unanswered> {
     let chat = Input::Messages(vec![Message {
         role: "user".into(),
-        content: QUESTION.into(),
+        content: canary.prompt.clone(),
     }]);
-    match execute(client, record, chat).await {
+    let got = match execute(client, record, chat, canary.max_tokens).await {
         // A model without a chat template takes no messages.
         Err(Unanswered::Refused(_)) => {
-            execute(client, record, Input::Prompt(QUESTION.into())).await
+            let prompt = Input::Prompt(canary.prompt.clone());
+            execute(client, record, prompt, canary.max_tokens).await?
         }
-        answered => answered,
+        answered => answered?,
+    };
+    match canary.expect.as_deref().map(str::trim) {
+        Some(expected) if !got.contains(expected) => Err(Unanswered::Wrong(format!(
+            "asked {:?}, it answered {got:?}, which does not hold {expected:?}",
+            canary.prompt
+        ))),
+        _ => Ok(()),
     }
 }
 
-async fn execute(client: &Client, record: &WorkerRecord, input: Input) -> Result<(), Unanswered> {
+/// The text of the answer, which is never empty.
+async fn execute(
+    client: &Client,
+    record: &WorkerRecord,
+    input: Input,
+    max_tokens: u32,
+) -> Result<String, Unanswered> {
     let request = ExecuteRequest {
         job_id: format!("canary-{}", crate::random_hex()),
         input,
-        max_tokens: Some(8),
+        max_tokens: Some(max_tokens),
         sampling: Sampling::greedy(),
         stop: Vec::new(),
         cache_salt: None,
     };
-    let broken = |e: reqwest::Error| Unanswered::Wrong(chain(&e));
+    let broken = |e: reqwest::Error| Unanswered::Broken(chain(&e));
     let send = client.post(url(record.listen, "/execute")).json(&request);
     let mut answer = send.send().await.map_err(broken)?;
     let status = answer.status();
@@ -127,20 +156,24 @@ async fn execute(client: &Client, record: &WorkerRecord, input: Input) -> Result
         };
         return Err(match status {
             StatusCode::BAD_REQUEST => Unanswered::Refused(message),
-            _ => Unanswered::Wrong(message),
+            _ => Unanswered::Broken(message),
         });
     }
     let mut parser = SseParser::default();
     let mut check = StreamCheck::default();
-    let faulty = |e: StreamFault| Unanswered::Wrong(e.to_string());
+    let faulty = |e: StreamFault| match e {
+        StreamFault::Failed(_) | StreamFault::Cut => Unanswered::Broken(e.to_string()),
+        _ => Unanswered::Wrong(e.to_string()),
+    };
     while let Some(bytes) = answer.chunk().await.map_err(broken)? {
         for frame in parser.push(&bytes) {
             check.frame(&frame).map_err(faulty)?;
         }
     }
-    match check.finish().map_err(faulty)?.pieces {
+    let answer = check.finish().map_err(faulty)?;
+    match answer.pieces {
         0 => Err(Unanswered::Wrong("its answer has no text".to_owned())),
-        _ => Ok(()),
+        _ => Ok(answer.text),
     }
 }
 

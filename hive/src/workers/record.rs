@@ -45,6 +45,11 @@ pub fn load(home: &Home, id: &WorkerId) -> Result<Option<WorkerRecord>> {
     }
 }
 
+/// One record that has to be there.
+pub fn get(home: &Home, id: &WorkerId) -> Result<WorkerRecord> {
+    load(home, id)?.ok_or_else(|| no_worker(id.as_str()))
+}
+
 pub fn save(home: &Locked, record: &WorkerRecord) -> Result<()> {
     write_json(&home.record(&record.id), record)
 }
@@ -85,7 +90,7 @@ pub fn find(home: &Home, text: &str) -> Result<WorkerRecord> {
     }
 }
 
-pub fn no_worker(text: &str) -> HiveError {
+fn no_worker(text: &str) -> HiveError {
     fail(
         ErrorCode::NotFound,
         format!("there is no worker {text}"),

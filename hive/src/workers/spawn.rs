@@ -2,20 +2,27 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use pool_core::rpc::{ErrorCode, HiveError, Progress};
-use pool_core::worker::{WorkerRecord, WorkerSpec, WorkerState};
+use pool_core::worker::{Canary, WorkerRecord, WorkerSpec, WorkerState};
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::ready::{self, Reported, Unanswered};
-use super::{begin, log, ports, record, start, stop, supervise};
+use super::{begin, log, ports, record, start, stop, supervise, tidy};
 use crate::error::{Result, fail};
+use crate::expect::Expect;
 use crate::home::Locked;
 use crate::{Hive, process};
 
 /// How a worker is spawned, apart from what it is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct SpawnOptions {
+    /// What must still be so when it is begun.
+    pub expect: Expect,
+    /// What it must answer.
+    pub canary: Canary,
+    pub protect: bool,
     /// Exactly this port; the first free one when absent.
     pub port: Option<u16>,
     /// How long it may take until it has answered.
@@ -25,6 +32,9 @@ pub struct SpawnOptions {
 impl Default for SpawnOptions {
     fn default() -> Self {
         Self {
+            expect: Expect::default(),
+            canary: Canary::default(),
+            protect: false,
             port: None,
             patience: Duration::from_mins(1),
         }
@@ -45,35 +55,52 @@ pub async fn spawn(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<WorkerRecord> {
     let deadline = Instant::now() + options.patience;
-    let mut record = block_in_place(|| {
+    let (mut record, is_begun) = block_in_place(|| {
         let home = hive.home.lock()?;
+        options.expect.check(&home)?;
         let place = begin::look(&home, &spec)?;
         place.clear(&home)?;
+        tidy(hive, &home);
         match place.live {
-            Some(record) => Ok(record),
-            None => begin::begin(hive, &home, spec, options.port),
+            Some(mut record) => {
+                if record.protect != options.protect {
+                    record.protect = options.protect;
+                    record::save(&home, &record)?;
+                }
+                Ok((record, false))
+            }
+            None => {
+                let record = begin::begin(hive, &home, spec, &options)?;
+                Ok((record, true))
+            }
         }
     })?;
     loop {
-        let trouble = match timeout_at(deadline, wait(hive, &record, progress)).await {
-            Ok(Ok(memory)) => return block_in_place(|| settle(hive, &record, memory)),
+        let answered = wait(hive, &record, &options.canary, progress);
+        let trouble = match timeout_at(deadline, answered).await {
+            Ok(Ok(mut ready)) => {
+                ready.was_loading |= is_begun;
+                return block_in_place(|| settle(hive, &record, &ready));
+            }
             Ok(Err(trouble)) => trouble,
             Err(_) => Trouble::Failed(format!(
                 "it did not answer within {} s",
                 options.patience.as_secs()
             )),
         };
-        let reason = match trouble {
+        let (code, reason) = match trouble {
             Trouble::Ended => {
                 let is_fixed = options.port.is_some();
                 if !is_fixed && block_in_place(|| move_on(hive, &mut record))? {
                     continue;
                 }
-                "it ended before it was ready".to_owned()
+                let reason = "it ended before it was ready".to_owned();
+                (ErrorCode::WorkerFailed, reason)
             }
-            Trouble::Failed(reason) => reason,
+            Trouble::Failed(reason) => (ErrorCode::WorkerFailed, reason),
+            Trouble::AnsweredWrongly(reason) => (ErrorCode::GateFailed, reason),
         };
-        return Err(give_up(hive, &record, reason).await?);
+        return Err(give_up(hive, &record, code, reason).await?);
     }
 }
 
@@ -81,27 +108,48 @@ pub async fn spawn(
 enum Trouble {
     Ended,
     Failed(String),
+    AnsweredWrongly(String),
 }
 
-/// Waits until the worker has answered; the bytes of its device that it takes. Without an end of its own where a worker neither answers
-/// nor ends.
+/// A worker that has answered.
+struct Ready {
+    /// Bytes of its device that it takes.
+    memory: u64,
+    /// It was seen before it could answer.
+    was_loading: bool,
+}
+
+/// Waits until the worker has answered. Without an end of its own where a worker neither answers nor ends.
 async fn wait(
     hive: &Hive,
     record: &WorkerRecord,
+    canary: &Canary,
     progress: &(dyn Fn(Progress) + Sync),
-) -> std::result::Result<u64, Trouble> {
+) -> std::result::Result<Ready, Trouble> {
     let mut last = None;
+    let mut was_loading = false;
     loop {
         let reported = ready::ask(&hive.http, record).await;
         if let Reported::Ready(memory) = reported {
-            match ready::canary(&hive.http, record).await {
+            match ready::canary(&hive.http, record, canary).await {
                 Err(Unanswered::Busy) => {}
-                Err(wrong) => {
-                    let reason = format!("a test request was not answered: {wrong}");
+                Err(Unanswered::Wrong(answer)) => {
+                    let reason = format!("its test request was answered wrongly: {answer}");
+                    return Err(Trouble::AnsweredWrongly(reason));
+                }
+                Err(failed) => {
+                    let reason = format!("a test request was not answered: {failed}");
                     return Err(Trouble::Failed(reason));
                 }
-                Ok(()) => return Ok(memory),
+                Ok(()) => {
+                    return Ok(Ready {
+                        memory,
+                        was_loading,
+                    });
+                }
             }
+        } else {
+            was_loading = true;
         }
         if !record.process.as_ref().is_some_and(process::is_alive) {
             return Err(Trouble::Ended);
@@ -129,8 +177,9 @@ fn move_on(hive: &Hive, record: &mut WorkerRecord) -> Result<bool> {
         Some(current) => current,
         None => still_wanted(&home, record)?,
     };
-    if current.process != record.process {
-        *record = current;
+    let is_restarted = current.process != record.process;
+    *record = current;
+    if is_restarted {
         return Ok(true);
     }
     if !lost_its_port(record) {
@@ -138,6 +187,7 @@ fn move_on(hive: &Hive, record: &mut WorkerRecord) -> Result<bool> {
     }
     let next = record.listen.port().saturating_add(1);
     let listen = ports::first_free(record.listen.ip(), next, &record::users(&home)?)?;
+    record.started_at = Timestamp::now();
     start::start(hive, &home, record, listen)?;
     Ok(true)
 }
@@ -151,12 +201,18 @@ fn lost_its_port(record: &WorkerRecord) -> bool {
 }
 
 /// Writes down that the worker answered.
-fn settle(hive: &Hive, record: &WorkerRecord, memory: u64) -> Result<WorkerRecord> {
+fn settle(hive: &Hive, record: &WorkerRecord, ready: &Ready) -> Result<WorkerRecord> {
     let home = hive.home.lock()?;
-    let mut current = still_wanted(&home, record)?;
-    if current.state != WorkerState::Ready || current.memory != Some(memory) {
-        current.state = WorkerState::Ready;
-        current.memory = Some(memory);
+    let before = still_wanted(&home, record)?;
+    let mut current = before.clone();
+    current.state = WorkerState::Ready;
+    current.memory = Some(ready.memory);
+    // What nobody watched while it loaded has loaded nobody knows when.
+    if current.load_ms.is_none() && ready.was_loading {
+        let taken = Timestamp::now().duration_since(current.started_at);
+        current.load_ms = u64::try_from(taken.as_millis()).ok();
+    }
+    if current != before {
         record::save(&home, &current)?;
     }
     Ok(current)
@@ -180,7 +236,12 @@ fn still_wanted(home: &Locked, record: &WorkerRecord) -> Result<WorkerRecord> {
 /// Ends a worker that did not become ready and says why with the end of its log.
 ///
 /// One that was ready before, and only does not answer now, is left to whoever owns it.
-async fn give_up(hive: &Hive, record: &WorkerRecord, reason: String) -> Result<HiveError> {
+async fn give_up(
+    hive: &Hive,
+    record: &WorkerRecord,
+    code: ErrorCode,
+    reason: String,
+) -> Result<HiveError> {
     if record.state == WorkerState::Starting {
         block_in_place(|| supervise::forget(&hive.home.lock()?, record))?;
         if let Some(process) = &record.process {
@@ -213,7 +274,7 @@ async fn give_up(hive: &Hive, record: &WorkerRecord, reason: String) -> Result<H
         }
     }
     Ok(fail(
-        ErrorCode::WorkerFailed,
+        code,
         message,
         format!("the whole log: rbee-hive worker logs {}", record.id),
     ))

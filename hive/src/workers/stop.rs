@@ -8,8 +8,9 @@ use pool_core::worker::{ProcessIdentity, WorkerRecord, WorkerState};
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
-use super::{log, record, supervise};
+use super::{owner, record, supervise, tidy};
 use crate::error::{Result, fail};
+use crate::expect::Expect;
 use crate::process::{self, Signal};
 use crate::{Hive, models};
 
@@ -25,12 +26,14 @@ pub async fn stop(
     id: &WorkerId,
     owner: Option<&FleetName>,
     patience: Duration,
+    expect: &Expect,
 ) -> Result<WorkerRecord> {
     let (record, process) = block_in_place(|| {
         let home = hive.home.lock()?;
-        let mut record = record::load(&home, id)?.ok_or_else(|| record::no_worker(id.as_str()))?;
+        expect.check(&home)?;
+        let mut record = record::get(&home, id)?;
         if owner.is_some() && owner != record.spec.fleet.as_ref() {
-            return Err(not_owned(&record));
+            return Err(owner::not_owned(&record));
         }
         let process = record::process_of(&home, &record);
         if process.is_some() {
@@ -47,8 +50,8 @@ pub async fn stop(
     block_in_place(|| {
         let home = hive.home.lock()?;
         record::remove(&home, &record)?;
+        tidy(hive, &home);
         // The worker is gone: what cannot be cleaned up now waits for the next change.
-        let _ = log::prune(&home);
         let _ = models::load(&home).and_then(|catalog| models::sweep(&home, &catalog));
         Ok(())
     })?;
@@ -80,19 +83,4 @@ pub async fn end(process: &ProcessIdentity, patience: Duration) -> Result<()> {
         format!("the process {} does not end, not even killed", process.pid),
         "it hangs in the system: look at `dmesg`; a reboot of the pool ends it",
     ))
-}
-
-fn not_owned(record: &WorkerRecord) -> HiveError {
-    let owner = match &record.spec.fleet {
-        Some(fleet) => format!("the fleet {fleet}"),
-        None => "a person, who spawned it by hand".into(),
-    };
-    fail(
-        ErrorCode::NotOwned,
-        format!("the worker {} belongs to {owner}", record.id),
-        format!(
-            "whoever may, stops it on the pool: rbee-hive worker stop {}",
-            record.id
-        ),
-    )
 }

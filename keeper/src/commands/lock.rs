@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::fleet_file::FleetFile;
 use crate::hub::{self, LookupError};
 use crate::lock_file::LockFile;
+use crate::progress::Output;
 use crate::terminal::Terminal;
 use crate::transport::Bundles;
 
@@ -112,17 +113,20 @@ pub async fn run(global: &Global, args: &cli::Lock, terminal: Terminal) -> Resul
     entries.extend(removed(&old, &locked.lock));
     let written = !is_rewritten && locked.save()?;
 
-    if global.json {
-        let value = json!({
-            "version": 1,
-            "lock": locked.path,
-            "written": written,
-            "models": entries,
-            "failed": failures,
-        });
-        terminal.data(&super::json(&value)?);
+    let exit = if failures.is_empty() {
+        Exit::DONE
     } else {
-        terminal.data(&text(&entries));
+        Exit::ERROR
+    };
+    let value = json!({
+        "version": 1,
+        "lock": locked.path,
+        "written": written,
+        "models": entries,
+        "failed": failures,
+    });
+    super::result(global, terminal, "lock", exit, &value, || text(&entries))?;
+    if global.output() == Output::Text {
         for failed in &failures {
             terminal.failure(&failed.failure());
         }
@@ -130,11 +134,7 @@ pub async fn run(global: &Global, args: &cli::Lock, terminal: Terminal) -> Resul
             terminal.note(&format!("{} was not written.\n", locked.path.display()));
         }
     }
-    Ok(if failures.is_empty() {
-        Exit::DONE
-    } else {
-        Exit::ERROR
-    })
+    Ok(exit)
 }
 
 /// The models that are to be looked up anew.

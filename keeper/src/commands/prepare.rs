@@ -1,11 +1,15 @@
 //! What plan, apply and destroy do alike: ask the pools, decide, show, carry out.
 
-use pool_core::name::ModelId;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use pool_core::name::{ModelId, PoolName};
 use pool_core::source::Source;
 use pool_core::supply::HubAccess;
 use pool_core::units;
-use reconciler::desired::{Desired, Purpose};
+use reconciler::desired::{Builds, Desired, Purpose};
 use reconciler::diff::diff;
+use reconciler::observed::Observed;
 use reconciler::plan::Plan;
 use reconciler::planner::{Options, plan};
 use reconciler::resolve::{Known, resolve};
@@ -18,42 +22,80 @@ use crate::failure::Failure;
 use crate::fleet_file::{Contents, FleetFile};
 use crate::hub;
 use crate::interrupt::Interrupt;
+use crate::lease::Leases;
 use crate::lock_file::LockFile;
-use crate::pools::{self, Pools};
+use crate::pools::{self, Declared, Pools};
 use crate::progress::{Output, Progress};
 use crate::report;
-use crate::report::outcome::Report;
+use crate::report::outcome::{Report, stops};
 use crate::report::plan::Places;
 use crate::terminal::Terminal;
 use crate::transport::Bundles;
 
-/// A fleet, its pools, and what is to be done.
-pub struct Prepared {
-    pub file: FleetFile,
-    pub pools: Pools,
-    pub bundles: Bundles,
-    pub plan: Plan,
+/// What is asked, and why.
+#[derive(Debug)]
+pub struct Site {
+    pub declared: BTreeMap<PoolName, Declared>,
+    /// Where folders of models are found from.
+    pub folder: PathBuf,
     pub purpose: Purpose,
 }
 
-/// Asks every pool and plans to bring it to what the fleet file says.
+/// Pools, and what is to be done there.
+#[derive(Debug)]
+pub struct Prepared {
+    pub site: Site,
+    pub pools: Pools,
+    pub bundles: Bundles,
+    pub plan: Plan,
+}
+
+/// How a plan is carried out.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    pub parallelism: usize,
+    pub max_download: Option<u64>,
+    pub output: Output,
+}
+
+/// Asks every pool, under these leases where it is to be carried out, and plans to bring it to what the fleet file says.
 pub async fn to_apply(
     global: &Global,
+    file: &FleetFile,
     options: Options,
     must_be_locked: bool,
+    leases: Option<&Leases>,
     terminal: Terminal,
 ) -> Result<Prepared, Failure> {
-    let file = FleetFile::load(global.file.as_deref())?;
-    let contents = contents(global, &file, must_be_locked, terminal).await?;
-    prepare(global, file, options, terminal, |file, builds| {
+    let contents = contents(global, file, must_be_locked, terminal).await?;
+    let decide = |observed: &Observed, builds| {
         let known = Known { contents, builds };
-        resolve(&file.fleet, &known).map_err(|problems| file.wrong(problems))
-    })
-    .await
+        let desired = resolve(&file.fleet, &known).map_err(|problems| file.wrong(problems))?;
+        Ok(plan(&diff(&desired, observed), options))
+    };
+    let site = Site::of(file, Purpose::Apply);
+    site.prepare(global, leases, terminal, decide).await
+}
+
+/// Asks every pool and plans to leave nothing of the fleet there.
+pub async fn to_destroy(
+    global: &Global,
+    file: &FleetFile,
+    options: Options,
+    leases: &Leases,
+    terminal: Terminal,
+) -> Result<Prepared, Failure> {
+    let decide = |observed: &Observed, _| {
+        let pools = file.fleet.pools.keys().cloned();
+        let desired = Desired::nothing(file.fleet.name.value.clone(), pools);
+        Ok(plan(&diff(&desired, observed), options))
+    };
+    let site = Site::of(file, Purpose::Destroy);
+    site.prepare(global, Some(leases), terminal, decide).await
 }
 
 /// What each model is. One of the hub that is not locked is looked up and locked; one that cannot be is not known.
-async fn contents(
+pub async fn contents(
     global: &Global,
     file: &FleetFile,
     must_be_locked: bool,
@@ -106,70 +148,92 @@ async fn contents(
     Ok(contents)
 }
 
-/// Asks every pool and plans to leave nothing of the fleet there.
-pub async fn to_destroy(
-    global: &Global,
-    options: Options,
-    terminal: Terminal,
-) -> Result<Prepared, Failure> {
-    let file = FleetFile::load(global.file.as_deref())?;
-    prepare(global, file, options, terminal, |file, _| {
-        Ok(Desired::nothing(
-            file.fleet.name.value.clone(),
-            file.fleet.pools.keys().cloned(),
-        ))
-    })
-    .await
-}
-
-async fn prepare(
-    global: &Global,
-    file: FleetFile,
-    options: Options,
-    terminal: Terminal,
-    desire: impl FnOnce(&FleetFile, reconciler::desired::Builds) -> Result<Desired, Failure>,
-) -> Result<Prepared, Failure> {
-    let bundles = Bundles::find(global.dist.as_deref());
-    if terminal.draws {
-        let count = units::count(file.fleet.pools.len(), "pool");
-        terminal.note(&format!("Asking {count} ...\n"));
+impl Site {
+    pub fn of(file: &FleetFile, purpose: Purpose) -> Self {
+        Self {
+            declared: pools::declared(&file.fleet),
+            folder: file.folder(""),
+            purpose,
+        }
     }
-    let pools = pools::observe(&file.fleet, &global.transport()).await;
-    let builds = pools.builds(&bundles).await;
-    let desired = desire(&file, builds)?;
-    let purpose = desired.purpose;
-    let plan = plan(&diff(&desired, &pools.observed), options);
-    Ok(Prepared {
-        file,
-        pools,
-        bundles,
-        plan,
-        purpose,
-    })
+
+    /// Asks every pool, once more under its lease, and decides from the last answer.
+    pub async fn prepare(
+        self,
+        global: &Global,
+        leases: Option<&Leases>,
+        terminal: Terminal,
+        decide: impl FnOnce(&Observed, Builds) -> Result<Plan, Failure>,
+    ) -> Result<Prepared, Failure> {
+        let bundles = Bundles::find(global.dist.as_deref());
+        if terminal.draws {
+            let count = units::count(self.declared.len(), "pool");
+            terminal.note(&format!("Asking {count} ...\n"));
+        }
+        let mut pools = pools::open(self.declared.clone(), &global.transport()).await;
+        let decided = async {
+            if let Some(leases) = leases {
+                leases.take(&mut pools).await?;
+            }
+            let builds = pools.builds(&bundles).await;
+            decide(&pools.observed, builds)
+        }
+        .await;
+        match decided {
+            Ok(plan) => Ok(Prepared {
+                site: self,
+                pools,
+                bundles,
+                plan,
+            }),
+            Err(failure) => {
+                if let Some(leases) = leases {
+                    leases.end().await;
+                }
+                pools.close().await;
+                Err(failure)
+            }
+        }
+    }
 }
 
 impl Prepared {
     pub fn places(&self) -> Places {
-        let pools = self.file.fleet.pools.iter();
+        let pools = self.site.declared.iter();
         pools
-            .map(|(name, pool)| (name.clone(), pool.connect.to_string()))
+            .map(|(name, pool)| (name.clone(), pool.endpoint.to_string()))
             .collect()
     }
 
     /// Shows the plan, and begins the stream of its progress.
     pub fn show(&self, output: Output, terminal: Terminal) -> Progress {
-        let progress = Progress::new(terminal, output, &self.plan);
+        let progress = self.progress(output, terminal);
         match output {
             Output::Text => {
-                let places = self.places();
-                let colour = terminal.colour_out;
-                let text = report::plan::text(&self.plan, &places, self.purpose, colour);
+                let (places, style) = (self.places(), terminal.style());
+                let text = report::plan::text(&self.plan, &places, self.site.purpose, style);
                 terminal.data(&text);
             }
             Output::Json => {}
             Output::JsonStream => progress.planned(&self.plan),
         }
         progress
+    }
+
+    pub fn progress(&self, output: Output, terminal: Terminal) -> Progress {
+        Progress::new(terminal, output, &self.plan)
+    }
+
+    /// Refuses to take things away because the fleet file names no worker any more.
+    pub fn check_emptied(&self, file: &FleetFile, is_allowed: bool) -> Result<(), Failure> {
+        let stopped = stops(&self.plan);
+        if is_allowed || stopped == 0 || !file.fleet.workers.is_empty() {
+            return Ok(());
+        }
+        let what = format!("the fleet file names no worker, and {stopped} things would go");
+        Err(Failure::new(what)
+            .at(file.path.display().to_string())
+            .help("if that is meant, `--allow-empty` goes on; `rbee destroy` removes the fleet"))
     }
 
     /// Refuses a plan that downloads more than it may.
@@ -191,10 +255,43 @@ impl Prepared {
         Err(Failure::new(what).help("a larger --max-download lets it; nothing was moved"))
     }
 
+    /// Refuses a plan during which a model would be down for longer than it may.
+    pub fn check_outages(&self) -> Result<(), Failure> {
+        let outages = self.plan.outages.iter();
+        let words: Vec<String> = outages
+            .filter(|outage| outage.is_too_long())
+            .map(|outage| {
+                let seconds = |ms: u64| format!("{:.1} s", ms as f64 / 1000.0);
+                let down = outage.ms.map_or_else(
+                    || "for nobody knows how long".to_owned(),
+                    |ms| format!("for about {}", seconds(ms)),
+                );
+                let most = seconds(outage.max_ms.unwrap_or(0));
+                format!(
+                    "{} would be down {down}, and max_outage allows {most}",
+                    outage.model
+                )
+            })
+            .collect();
+        if words.is_empty() {
+            return Ok(());
+        }
+        let help = "another worker of it that stays, or memory for both, avoids that; \
+                    a larger max_outage allows it; nothing was moved";
+        Err(Failure::new(words.join("\n       "))
+            .help(help)
+            .exit(Exit::GATE))
+    }
+
     /// Asks whether to go on, unless that was said.
-    pub fn confirm(&self, yes: bool, question: &str, terminal: Terminal) -> Result<bool, Failure> {
+    pub async fn confirm(
+        &self,
+        yes: bool,
+        question: &str,
+        terminal: Terminal,
+    ) -> Result<(), Failure> {
         if self.plan.is_empty() || yes {
-            return Ok(true);
+            return Ok(());
         }
         if !terminal.asks {
             return Err(Failure::new(
@@ -203,48 +300,62 @@ impl Prepared {
             .help("`--yes` goes on without asking"));
         }
         eprint_question(question);
-        let mut answer = String::new();
-        std::io::stdin()
-            .read_line(&mut answer)
-            .map_err(|error| Failure::new(format!("cannot read the answer: {error}")))?;
-        Ok(answer.trim() == "yes")
+        let (sender, answer) = tokio::sync::oneshot::channel();
+        // A thread of its own: one that waits for a line does not keep the program from ending.
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            let read = std::io::stdin().read_line(&mut line);
+            // Nobody waits any more after an interruption.
+            sender.send(read.map(|_| line)).ok();
+        });
+        match answer.await {
+            Ok(Ok(line)) if line.trim() == "yes" => Ok(()),
+            Ok(Err(error)) => Err(Failure::new(format!("cannot read the answer: {error}"))),
+            _ => Err(Failure::new("nothing was done: the answer was not `yes`")),
+        }
     }
 
     /// Carries the plan out and reports; the exit code says whether anything is left.
     pub async fn carry_out(
         self,
-        parallelism: usize,
-        max_download: Option<u64>,
-        output: Output,
+        leases: &Leases,
+        manner: Manner,
         progress: &Progress,
+        interrupt: &Interrupt,
         terminal: Terminal,
     ) -> Result<Exit, Failure> {
-        let interrupt = Interrupt::listen()
-            .map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
         let statuses = Apply {
             plan: &self.plan,
-            file: &self.file,
+            folder: &self.site.folder,
             links: &self.pools.links,
+            leases,
             bundles: &self.bundles,
-            parallelism,
+            parallelism: manner.parallelism,
             access: &HubAccess::from_env(),
-            max_download,
+            max_download: manner.max_download,
             progress,
-            interrupt: &interrupt,
+            interrupt,
         }
         .run()
         .await;
-        let report = Report::new(&self.plan, &statuses, self.purpose);
+        let report = Report::new(&self.plan, &statuses, self.site.purpose);
         let exit = report.exit();
-        match output {
-            Output::Text => terminal.data(&report.text(terminal.colour_out)),
+        match manner.output {
+            Output::Text => terminal.data(&report.text(terminal.style())),
             Output::Json => terminal.data(&super::json(&report)?),
             Output::JsonStream => progress.summary(&self.plan, Some(&report), exit.0),
         }
+        // What is under way is left as it is.
         if exit != Exit::INTERRUPTED {
-            self.pools.close().await;
+            self.close(leases).await;
         }
         Ok(exit)
+    }
+
+    /// Lets every pool go, and ends the connections.
+    pub async fn close(self, leases: &Leases) {
+        leases.end().await;
+        self.pools.close().await;
     }
 }
 

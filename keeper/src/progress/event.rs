@@ -2,22 +2,28 @@
 
 use std::collections::BTreeMap;
 
+use pool_core::address::WorkerAddress;
 use pool_core::name::PoolName;
-use reconciler::plan::{Action, ActionId, Bill, Blocked, Totals, UnknownPool};
+use pool_core::rpc::Subject;
+use reconciler::plan::{Action, ActionId, ActionKind, Bill, Blocked, Outage, Totals, UnknownPool};
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::actions::Fault;
 use crate::apply::Status;
+use crate::failure::ErrorReport;
 
 /// One line.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Event<'a> {
+pub enum Event<'a> {
     /// The first.
     Version {
         format: u32,
         rbee: &'a str,
     },
+    /// Part of the plan.
     PlannedAction {
         #[serde(flatten)]
         name: Name<'a>,
@@ -56,7 +62,7 @@ pub(super) enum Event<'a> {
     Note {
         message: &'a str,
     },
-    /// The last.
+    /// What a plan comes to, and where it was carried out what became of it.
     Summary {
         /// The exit code.
         exit: u8,
@@ -67,22 +73,38 @@ pub(super) enum Event<'a> {
         blocked: &'a [Blocked],
         unknown: &'a [UnknownPool],
         warnings: &'a [String],
+        outages: &'a [Outage],
         bills: &'a BTreeMap<PoolName, Bill>,
+    },
+    /// What a command that plans nothing found: `value` is what it prints with `--json`.
+    Result {
+        command: &'a str,
+        /// The exit code.
+        exit: u8,
+        value: Value,
+    },
+    /// The command failed as a whole; nothing comes after it.
+    Error {
+        error: ErrorReport,
     },
 }
 
 /// Which action it is about.
-#[derive(Debug, Serialize)]
-pub(super) struct Name<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Name<'a> {
     pub id: ActionId,
     pub pool: &'a str,
-    /// Such as `spawn chat/mac/metal:0/0`.
-    pub action: String,
+    /// As in the plan: `install`, `register`, `fetch`, `spawn`, `stop`, `update` or `unregister`.
+    pub action: &'static str,
+    /// The address of the worker, or its id where it has none; the name of the model; the build.
+    pub subject: String,
+    /// Such as `replace chat/mac/metal:0/0`.
+    pub text: String,
 }
 
 /// An action that was not begun, or not ended.
-#[derive(Debug, Serialize)]
-pub(super) struct NotDone<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct NotDone<'a> {
     #[serde(flatten)]
     pub name: Name<'a>,
     #[serde(flatten)]
@@ -98,10 +120,37 @@ impl Event<'_> {
 
 impl<'a> Name<'a> {
     pub fn of(action: &'a Action) -> Self {
+        let worker = |address: &Option<WorkerAddress>, else_: &dyn ToString| match address {
+            Some(address) => address.to_string(),
+            None => else_.to_string(),
+        };
+        let (word, subject) = match &action.kind {
+            ActionKind::Install { to, .. } => ("install", to.short()),
+            ActionKind::Register { model, .. } => ("register", model.to_string()),
+            ActionKind::Fetch { model, .. } => ("fetch", model.to_string()),
+            ActionKind::Spawn { spec, .. } => ("spawn", worker(&spec.address, &spec.model)),
+            ActionKind::Stop {
+                worker: id,
+                address,
+                ..
+            } => ("stop", worker(address, id)),
+            ActionKind::Update {
+                subject: Subject::Worker(id),
+                address,
+                ..
+            } => ("update", worker(address, id)),
+            ActionKind::Update {
+                subject: Subject::Model(model),
+                ..
+            } => ("update", model.to_string()),
+            ActionKind::Unregister { model, .. } => ("unregister", model.to_string()),
+        };
         Self {
             id: action.id,
             pool: action.pool.as_str(),
-            action: action.kind.to_string(),
+            action: word,
+            subject,
+            text: action.kind.to_string(),
         }
     }
 }

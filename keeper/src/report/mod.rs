@@ -1,6 +1,13 @@
-//! What commands print. Text, JSON and the rest render the same values.
+//! What commands print. Text, JSON and Markdown render the same values.
 
+pub mod document;
+pub mod drift;
+pub mod markdown;
 pub mod outcome;
 pub mod plan;
+pub mod schema;
 pub mod status;
+pub mod style;
 pub mod table;
+
+pub use style::Style;

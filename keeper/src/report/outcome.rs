@@ -1,12 +1,11 @@
 //! What an apply did, and the exit code that says so.
 
-use std::fmt::Write as _;
-
 use pool_core::units;
 use reconciler::desired::Purpose;
 use reconciler::plan::{ActionKind, Plan, Totals};
 use serde::Serialize;
 
+use super::Style;
 use crate::apply::Status;
 use crate::exit::Exit;
 use crate::terminal::{Paint, paint};
@@ -44,7 +43,8 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// What is not as the fleet file says decides: an interruption, then a failure, then a pool that did not answer.
+    /// What is not as the fleet file says decides: an interruption, then a plan that is stale before anything was done, then
+    /// gates where nothing else failed, then any failure, then a pool that did not answer.
     pub fn exit(&self) -> Exit {
         let any = |test: fn(&Status) -> bool| self.statuses.iter().any(test);
         let faulty = self
@@ -52,8 +52,21 @@ impl<'a> Report<'a> {
             .unknown
             .iter()
             .any(|pool| !pool.unknown.unreachable);
+        let faults = || {
+            self.statuses.iter().filter_map(|status| match status {
+                Status::Failed(fault) => Some(fault),
+                _ => None,
+            })
+        };
+        let failed = faults().next().is_some();
+        let done = any(|status| matches!(status, Status::Done { .. }));
+        let else_well = !faulty && self.plan.blocked.is_empty();
         if any(|status| matches!(status, Status::NotStarted | Status::Cut)) {
             Exit::INTERRUPTED
+        } else if failed && !done && faults().all(|fault| fault.stale) {
+            Exit::STALE
+        } else if failed && else_well && faults().all(|fault| fault.gate) {
+            Exit::GATE
         } else if any(|status| matches!(status, Status::Failed(fault) if !fault.unreachable))
             || faulty
             || !self.plan.blocked.is_empty()
@@ -68,20 +81,23 @@ impl<'a> Report<'a> {
     }
 
     /// Failures with their way out, then one line of totals.
-    pub fn text(&self, colour: bool) -> String {
+    pub fn text(&self, style: Style) -> String {
         let mut out = String::new();
+        let mut say = |label: &str, colour: Paint, text: &str| {
+            let label = paint(style.colour, colour, label);
+            out += &style.lines(&format!("{label} {text}"), 2);
+        };
         for (action, status) in self.plan.actions.iter().zip(self.statuses) {
             let (pool, kind) = (&action.pool, &action.kind);
             match status {
                 Status::Failed(fault) => {
-                    let _ = writeln!(
-                        out,
-                        "{} {pool}: {kind}: {}",
-                        paint(colour, Paint::Bad, "error:"),
-                        fault.what
+                    say(
+                        "error:",
+                        Paint::Bad,
+                        &format!("{pool}: {kind}: {}", fault.what),
                     );
                     if let Some(help) = &fault.help {
-                        let _ = writeln!(out, "{} {help}", paint(colour, Paint::Good, "help:"));
+                        say("help:", Paint::Good, help);
                     }
                 }
                 Status::Skipped { because } => {
@@ -90,25 +106,15 @@ impl<'a> Report<'a> {
                         .action(*because)
                         .map(|cause| cause.kind.to_string());
                     let because = cause.unwrap_or_else(|| because.to_string());
-                    let _ = writeln!(
-                        out,
-                        "{} {pool}: {kind}: needs `{because}`",
-                        paint(colour, Paint::Change, "not done:")
-                    );
+                    let text = format!("{pool}: {kind}: needs `{because}`");
+                    say("not done:", Paint::Change, &text);
                 }
                 Status::NotStarted => {
-                    let _ = writeln!(
-                        out,
-                        "{} {pool}: {kind}",
-                        paint(colour, Paint::Change, "not begun:")
-                    );
+                    say("not begun:", Paint::Change, &format!("{pool}: {kind}"));
                 }
                 Status::Cut => {
-                    let _ = writeln!(
-                        out,
-                        "{} {pool}: {kind}: left under way",
-                        paint(colour, Paint::Change, "not finished:")
-                    );
+                    let text = format!("{pool}: {kind}: left under way");
+                    say("not finished:", Paint::Change, &text);
                 }
                 Status::Done { .. } => {}
             }
@@ -134,8 +140,7 @@ impl<'a> Report<'a> {
             _ => format!(" When what stands above is cured, `{command}` goes on from here."),
         };
         let last = format!("{name} {head}: {done}.{rest}");
-        let _ = writeln!(out, "{}", paint(colour, Paint::Bold, &last));
-        out
+        out + &style.lines(&paint(style.colour, Paint::Bold, &last), 0)
     }
 }
 
@@ -179,6 +184,7 @@ fn past(done: &Totals) -> Option<String> {
         (done.replace, "replaced"),
         (done.stop, "stopped"),
         (done.remove, "removed"),
+        (done.update, "updated"),
     ];
     let parts: Vec<String> = parts
         .into_iter()

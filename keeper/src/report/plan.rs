@@ -1,274 +1,134 @@
 //! A plan as text.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use pool_core::name::PoolName;
-use pool_core::rpc::Subject;
 use pool_core::units;
 use reconciler::desired::Purpose;
-use reconciler::plan::{Action, ActionKind, Fit, Order, Plan, Totals};
-use reconciler::reason::Reason;
+use reconciler::plan::{Action, Plan, Totals};
 
+use super::Style;
 use crate::terminal::{Paint, paint};
 
-mod bill;
+pub mod bill;
+pub mod entry;
 mod fetch;
+pub mod outage;
 #[cfg(test)]
 mod tests;
+
+use entry::Entry;
 
 /// How each pool is reached, for the headings.
 pub type Places = BTreeMap<PoolName, String>;
 
+/// Where the name of a thing begins in its line.
+const NAME: usize = 15;
+/// Where its fields begin.
+const FIELD: usize = 10;
+
 /// The whole plan, ending with its totals.
-pub fn text(plan: &Plan, places: &Places, purpose: Purpose, colour: bool) -> String {
+pub fn text(plan: &Plan, places: &Places, purpose: Purpose, style: Style) -> String {
     let mut out = String::new();
-    let shown: Vec<&Action> = plan
-        .actions
-        .iter()
-        .filter(|action| is_shown(action))
-        .collect();
-    let pools: BTreeSet<&PoolName> = shown.iter().map(|action| &action.pool).collect();
+    let shown = plan.actions.iter();
+    let shown = shown.filter_map(|action| Some((action, Entry::of(action)?)));
+    let shown: Vec<(&Action, Entry)> = shown.collect();
+    let pools: BTreeSet<&PoolName> = shown.iter().map(|(action, _)| &action.pool).collect();
     for pool in pools {
-        let place = places
-            .get(pool)
-            .map(|place| format!(" ({place})"))
-            .unwrap_or_default();
-        let heading = format!("{pool}{place}");
-        let _ = writeln!(out, "{}", paint(colour, Paint::Bold, &heading));
-        for action in shown.iter().filter(|action| action.pool == *pool) {
-            out += &lines(plan, action, colour);
+        let place = places.get(pool).map(|place| format!(" ({place})"));
+        let heading = format!("{pool}{}", place.unwrap_or_default());
+        out += &style.lines(&paint(style.colour, Paint::Bold, &heading), 0);
+        for (action, entry) in shown.iter().filter(|(action, _)| action.pool == *pool) {
+            out += &lines(plan, action, entry, style);
         }
     }
     if !out.is_empty() {
         out.push('\n');
     }
     if !plan.bills.is_empty() {
-        out += &bill::table(&plan.bills).text("", colour);
+        out += &bill::table(&plan.bills).text(style);
         out.push('\n');
     }
+    out += &notes(plan, style);
+    let last = last(plan, purpose);
+    out + &style.lines(&paint(style.colour, Paint::Bold, &last), 0)
+}
+
+/// What cannot be done, what is not known, and what to mind.
+fn notes(plan: &Plan, style: Style) -> String {
+    let mut out = String::new();
+    let mut note = |label: &str, colour: Paint, text: &str| {
+        let label = paint(style.colour, colour, label);
+        out += &style.lines(&format!("{label} {text}"), 2);
+    };
     for blocked in &plan.blocked {
-        let label = paint(colour, Paint::Bad, "blocked:");
-        let _ = writeln!(
-            out,
-            "{label} {}: {}: {}",
-            blocked.pool, blocked.what, blocked.why
-        );
+        let text = format!("{}: {}: {}", blocked.pool, blocked.what, blocked.why);
+        note("blocked:", Paint::Bad, &text);
     }
-    for unknown in &plan.unknown {
-        let label = if unknown.unknown.unreachable {
+    for pool in &plan.unknown {
+        let label = if pool.unknown.unreachable {
             "unreachable:"
         } else {
             "unknown:"
         };
-        let label = paint(colour, Paint::Bad, label);
-        let _ = writeln!(
-            out,
-            "{label} {}: {} (nothing of it is touched)",
-            unknown.pool, unknown.unknown.cause
-        );
-        if let Some(help) = &unknown.unknown.help {
-            let _ = writeln!(out, "  {} {help}", paint(colour, Paint::Good, "help:"));
+        let cause = &pool.unknown.cause;
+        let text = format!("{}: {cause} (nothing of it is touched)", pool.pool);
+        note(label, Paint::Bad, &text);
+        if let Some(help) = &pool.unknown.help {
+            note("  help:", Paint::Good, help);
+        }
+    }
+    for outage in &plan.outages {
+        let text = outage::text(outage);
+        if outage.is_too_long() {
+            note(
+                "outage:",
+                Paint::Bad,
+                &paint(style.colour, Paint::Bad, &text),
+            );
+        } else {
+            note("outage:", Paint::Change, &text);
         }
     }
     for warning in &plan.warnings {
-        let _ = writeln!(
-            out,
-            "{} {warning}",
-            paint(colour, Paint::Change, "warning:")
-        );
+        note("warning:", Paint::Change, warning);
     }
+    out
+}
+
+/// The line that says it all.
+pub fn last(plan: &Plan, purpose: Purpose) -> String {
     let open = !plan.unknown.is_empty() || !plan.blocked.is_empty();
     let fleet = &plan.fleet;
-    let last = match (plan.is_empty(), purpose, open) {
+    match (plan.is_empty(), purpose, open) {
         (false, _, _) => format!("Plan: {}.", totals(&plan.totals())),
         (true, _, true) => format!("No changes: nothing else of fleet {fleet} is to be done."),
         (true, Purpose::Apply, false) => format!("No changes: fleet {fleet} is as its file says."),
         (true, Purpose::Destroy, false) => {
             format!("No changes: nothing of fleet {fleet} is there.")
         }
-    };
-    let _ = writeln!(out, "{}", paint(colour, Paint::Bold, &last));
-    out
-}
-
-/// A model is one line, though it is registered and fetched; a replacement is one, though the old worker is stopped.
-fn is_shown(action: &Action) -> bool {
-    !matches!(
-        action.kind,
-        ActionKind::Register { .. }
-            | ActionKind::Stop {
-                for_spawn: true,
-                ..
-            }
-    )
-}
-
-fn lines(plan: &Plan, action: &Action, colour: bool) -> String {
-    let (symbol, paint_as, kind, name, detail) = match &action.kind {
-        ActionKind::Install { from: None, to, .. } => (
-            "+",
-            Paint::Good,
-            "install",
-            format!("rbee {}", to.short()),
-            String::new(),
-        ),
-        ActionKind::Install {
-            from: Some(from),
-            to,
-            ..
-        } => (
-            "~",
-            Paint::Change,
-            "install",
-            format!("rbee {} → {}", from.short(), to.short()),
-            String::new(),
-        ),
-        ActionKind::Register { model, .. } => (
-            "+",
-            Paint::Good,
-            "register",
-            model.to_string(),
-            String::new(),
-        ),
-        ActionKind::Fetch {
-            model,
-            source,
-            files,
-            ..
-        } => {
-            let (symbol, paint_as) = match action.reason {
-                Reason::NotThere | Reason::Incomplete => ("+", Paint::Good),
-                _ => ("~", Paint::Change),
-            };
-            let detail = fetch::ways(source, files);
-            (symbol, paint_as, "model", model.to_string(), detail)
-        }
-        ActionKind::Spawn { spec, replaces, .. } => {
-            let name = spec
-                .address
-                .as_ref()
-                .map_or_else(|| spec.model.to_string(), ToString::to_string);
-            match replaces {
-                None => ("+", Paint::Good, "worker", name, String::new()),
-                Some(Order::StartFirst) => (
-                    "+/-",
-                    Paint::Change,
-                    "worker",
-                    name,
-                    "the new one is ready before the old one stops".into(),
-                ),
-                Some(Order::StopFirst) => ("-/+", Paint::Change, "worker", name, String::new()),
-            }
-        }
-        ActionKind::Stop {
-            worker, address, ..
-        } => {
-            let name = address
-                .as_ref()
-                .map_or_else(|| worker.to_string(), ToString::to_string);
-            ("-", Paint::Bad, "worker", name, String::new())
-        }
-        ActionKind::Update {
-            subject,
-            address,
-            protect,
-        } => {
-            let (kind, name) = match subject {
-                Subject::Model(model) => ("model", model.to_string()),
-                Subject::Worker(worker) => (
-                    "worker",
-                    address
-                        .as_ref()
-                        .map_or_else(|| worker.to_string(), ToString::to_string),
-                ),
-            };
-            let detail = if *protect {
-                "protect"
-            } else {
-                "protect no more"
-            };
-            ("~", Paint::Change, kind, name, detail.into())
-        }
-        ActionKind::Unregister { model, bytes } => (
-            "-",
-            Paint::Bad,
-            "model",
-            model.to_string(),
-            format!("frees {}", units::bytes(*bytes)),
-        ),
-    };
-    let symbol = paint(colour, paint_as, &format!("{symbol:>5}"));
-    let detail = if detail.is_empty() {
-        String::new()
-    } else {
-        format!("{detail}: ")
-    };
-    let why = paint(colour, Paint::Dim, &format!("({detail}{})", action.reason));
-    let mut out = format!("{symbol} {kind:7}  {name}  {why}\n");
-    for (field, change) in fields(action) {
-        let _ = writeln!(out, "          {field}: {change}");
     }
-    out + &fetch::files(plan, action)
 }
 
-/// The fields of a new worker, or those that change.
-fn fields(action: &Action) -> Vec<(String, String)> {
-    let ActionKind::Spawn {
-        spec,
-        replaces,
-        fit,
+fn lines(plan: &Plan, action: &Action, entry: &Entry, style: Style) -> String {
+    let Entry {
+        symbol,
+        kind,
+        name,
+        why,
         ..
-    } = &action.kind
-    else {
-        return Vec::new();
-    };
-    let memory = fit.as_ref().map(|fit| ("memory".to_owned(), memory(fit)));
-    if let Reason::Changed { fields } = &action.reason {
-        let change = |field: &reconciler::reason::FieldChange| {
-            (
-                field.field.clone(),
-                format!("{} → {}", field.from, field.to),
-            )
-        };
-        return fields.iter().map(change).chain(memory).collect();
+    } = entry;
+    let symbol = paint(style.colour, entry.paint, &format!("{symbol:>5}"));
+    let why = paint(style.colour, Paint::Dim, &format!("({why})"));
+    let mut out = style.lines(&format!("{symbol} {kind:7}  {name}  {why}"), NAME);
+    let indent = " ".repeat(FIELD);
+    for (field, value) in &entry.fields {
+        out += &style.lines(&format!("{indent}{field}: {value}"), FIELD + 2);
     }
-    if replaces.is_some() {
-        return memory.into_iter().collect();
+    for file in fetch::files(plan, action) {
+        out += &style.lines(&format!("{indent}{file}"), FIELD + 2);
     }
-    let mut fields = vec![
-        ("model".to_owned(), spec.model.to_string()),
-        ("slots".to_owned(), spec.slots.to_string()),
-    ];
-    fields.extend(
-        spec.context
-            .map(|context| ("context".to_owned(), context.to_string())),
-    );
-    fields.extend((!spec.dtype.is_auto()).then(|| ("dtype".to_owned(), spec.dtype.to_string())));
-    fields.extend(
-        spec.quantize
-            .map(|quantize| ("quantize".to_owned(), quantize.to_string())),
-    );
-    fields.extend(
-        spec.advertise
-            .map(|address| ("advertise".to_owned(), address.to_string())),
-    );
-    fields.extend(memory);
-    fields
-}
-
-/// `1.2 GB of 24.4 GB free`.
-fn memory(fit: &Fit) -> String {
-    let need = units::bytes(fit.bytes);
-    let guess = if fit.is_guess {
-        " (a guess from its files)"
-    } else {
-        ""
-    };
-    match fit.free {
-        Some(free) => format!("{need}{guess} of {} free", units::bytes(free)),
-        None => format!("{need}{guess}; what is free is not known before the hive runs"),
-    }
+    out
 }
 
 /// `1 to download (988.1 MB), 2 to copy (2.1 MB), 3 to spawn`; what is zero is left out.
@@ -284,6 +144,7 @@ pub fn totals(totals: &Totals) -> String {
         (totals.replace, "replace"),
         (totals.stop, "stop"),
         (totals.remove, "remove"),
+        (totals.update, "update"),
     ];
     let parts: Vec<String> = parts
         .into_iter()

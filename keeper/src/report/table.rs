@@ -1,54 +1,198 @@
 //! Aligned columns.
 
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+use super::Style;
 use crate::terminal::{Paint, paint};
+
+/// Between columns.
+const GAP: usize = 2;
+/// A column is not cut to less.
+const LEAST: usize = 4;
 
 /// Rows of cells under a header; columns are as wide as their widest cell.
 #[derive(Debug)]
 pub struct Table {
-    rows: Vec<Vec<String>>,
+    header: Vec<&'static str>,
+    rows: Vec<Vec<Cell>>,
+    spare: &'static [&'static str],
+}
+
+/// A text and its colour.
+#[derive(Debug, Clone, Default)]
+pub struct Cell {
+    text: String,
+    paint: Option<Paint>,
+}
+
+impl Cell {
+    pub fn painted(text: impl Into<String>, paint: Paint) -> Self {
+        Self {
+            text: text.into(),
+            paint: Some(paint),
+        }
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self { text, paint: None }
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
 }
 
 impl Table {
-    pub fn new(header: &[&str]) -> Self {
+    pub fn new(header: &[&'static str]) -> Self {
         Self {
-            rows: vec![header.iter().map(|cell| (*cell).to_owned()).collect()],
+            header: header.to_vec(),
+            rows: Vec::new(),
+            spare: &[],
         }
     }
 
-    pub fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+    /// Names the columns that are left out where all are too wide, the first of them first.
+    #[must_use]
+    pub fn spare(mut self, columns: &'static [&'static str]) -> Self {
+        self.spare = columns;
+        self
     }
 
-    /// The text, every line behind `indent`, the header dimmed where colour is on.
-    pub fn text(&self, indent: &str, colour: bool) -> String {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
-            self.rows
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
-        };
-        let widths: Vec<usize> = (0..columns)
-            .map(|column| width(column).unwrap_or(0))
-            .collect();
-        let line = |(number, row): (usize, &Vec<String>)| {
-            let cells: Vec<String> = row
-                .iter()
-                .zip(&widths)
-                .map(|(cell, &width)| format!("{cell:width$}"))
-                .collect();
-            let line = cells.join("  ");
-            let line = line.trim_end();
-            format!(
-                "{indent}{}\n",
-                if number == 0 {
-                    paint(colour, Paint::Dim, line)
-                } else {
-                    line.to_owned()
+    pub fn row<C: Into<Cell>>(&mut self, cells: Vec<C>) {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The text, the header dimmed where colour is on. No line is wider than the style allows: columns are left out,
+    /// then the widest are cut.
+    pub fn text(&self, style: Style) -> String {
+        let columns = self.columns(style.width);
+        let mut out = String::new();
+        let header = columns.iter().map(|(column, width)| {
+            let name = cut(self.header[*column], *width);
+            format!("{name:width$}")
+        });
+        let header: Vec<String> = header.collect();
+        let line = header.join("  ");
+        out += &paint(style.colour, Paint::Dim, line.trim_end());
+        out.push('\n');
+        for row in &self.rows {
+            let mut line = String::new();
+            // What stands between the last text and the next.
+            let mut gap = 0;
+            for (column, width) in &columns {
+                let cell = row.get(*column).cloned().unwrap_or_default();
+                let text = cut(&cell.text, *width);
+                let room = width - text.width() + GAP;
+                if text.is_empty() {
+                    gap += room;
+                    continue;
                 }
-            )
+                line += &" ".repeat(std::mem::replace(&mut gap, room));
+                line += &match cell.paint {
+                    Some(colour) => paint(style.colour, colour, &text),
+                    None => text,
+                };
+            }
+            out += &line;
+            out.push('\n');
+        }
+        out
+    }
+
+    /// The columns that are shown, with their widths.
+    fn columns(&self, most: Option<usize>) -> Vec<(usize, usize)> {
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            let widest = cells.map(|cell| cell.text.width()).max().unwrap_or(0);
+            (column, widest.max(self.header[column].width()))
         };
-        self.rows.iter().enumerate().map(line).collect()
+        let mut columns: Vec<(usize, usize)> = (0..self.header.len()).map(width).collect();
+        let Some(most) = most else {
+            return columns;
+        };
+        let total = |columns: &[(usize, usize)]| {
+            let widths: usize = columns.iter().map(|(_, width)| width).sum();
+            widths + GAP * columns.len().saturating_sub(1)
+        };
+        for spare in self.spare {
+            if total(&columns) <= most {
+                break;
+            }
+            columns.retain(|(column, _)| self.header[*column] != *spare);
+        }
+        while total(&columns) > most {
+            match columns.iter_mut().max_by_key(|(_, width)| *width) {
+                Some((_, width)) if *width > LEAST => *width -= 1,
+                _ => break,
+            }
+        }
+        columns
+    }
+}
+
+/// The text in so many columns, with `…` where it was longer.
+fn cut(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let mut cut = String::new();
+    for c in text.chars() {
+        if cut.width() + c.width().unwrap_or(0) + 1 > columns {
+            break;
+        }
+        cut.push(c);
+    }
+    cut + "…"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(width: Option<usize>) -> String {
+        let mut table = Table::new(&["NAME", "STATE", "NOTE", "PID"]).spare(&["NOTE", "PID"]);
+        table.row(vec!["chat/here/cpu/0", "ready", "日本", "123"]);
+        table.row(vec!["x", "", "none"]);
+        table.text(Style {
+            colour: false,
+            width,
+            unicode: true,
+        })
+    }
+
+    #[test]
+    fn columns_go_one_by_one_before_the_widest_is_cut() {
+        let all = "\
+NAME             STATE  NOTE  PID
+chat/here/cpu/0  ready  日本  123
+x                       none
+";
+        assert_eq!(shown(None), all);
+        assert_eq!(shown(Some(33)), all);
+        let fewer = "NAME             STATE  PID\nchat/here/cpu/0  ready  123\nx\n";
+        assert_eq!(shown(Some(32)), fewer);
+        let cut = "NAME        STATE\nchat/here…  ready\nx\n";
+        assert_eq!(shown(Some(17)), cut);
+    }
+
+    #[test]
+    fn a_colour_is_around_the_text_alone() {
+        let mut table = Table::new(&["A", "B"]);
+        table.row(vec![Cell::painted("x", Paint::Bad), "y".into()]);
+        let style = Style {
+            colour: true,
+            width: None,
+            unicode: true,
+        };
+        let text = table.text(style);
+        assert!(text.ends_with("\x1b[31mx\x1b[0m  y\n"), "{text:?}");
     }
 }

@@ -3,17 +3,18 @@
 use std::collections::HashMap;
 use std::io::SeekFrom;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use pool_core::digest::Sha256;
+use pool_core::facts::Fact;
 use pool_core::name::PoolName;
-use pool_core::rpc::{Call, Event, Hello, HiveError, Outcome, Reply, Request};
+use pool_core::rpc::{Call, Event, HEARTBEAT, Hello, HiveError, Holder, Outcome, Reply, Request};
 use pool_core::supply::{Interface, Serving};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeek, AsyncSeekExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::{MutexGuard, mpsc};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::lines;
 
@@ -30,10 +31,14 @@ pub struct HiveClient {
     hello: Hello,
     next_id: AtomicU64,
     calls: Arc<Mutex<Calls>>,
-    /// Whoever writes takes the pipe out and puts it back; a writer that is dropped closes it.
-    stdin: tokio::sync::Mutex<Option<Sender>>,
+    stdin: Arc<Stdin>,
     reader: JoinHandle<()>,
+    /// Gives signs of life, until this is dropped.
+    heart: JoinSet<()>,
 }
+
+/// Whoever writes takes the pipe out and puts it back; a writer that is dropped closes it.
+type Stdin = tokio::sync::Mutex<Option<Sender>>;
 
 /// The calls that wait for an answer, until no answer can come.
 #[derive(Debug)]
@@ -71,6 +76,24 @@ pub struct Lasting {
     id: Option<u64>,
 }
 
+impl Lasting {
+    /// The hive that it is a call of is gone.
+    pub fn is_lost(&self) -> bool {
+        matches!(*lock(&self.client.calls), Calls::Lost(_))
+    }
+
+    /// Ends the call, and waits until it has.
+    pub async fn end(mut self) {
+        if let Some(call) = self.id.take() {
+            // A hive that is gone has ended it.
+            self.client
+                .call(Request::Cancel { call }, |_| ())
+                .await
+                .ok();
+        }
+    }
+}
+
 impl Drop for Lasting {
     fn drop(&mut self) {
         if let (Some(call), Ok(runtime)) = (self.id, tokio::runtime::Handle::try_current()) {
@@ -90,13 +113,17 @@ impl HiveClient {
         end: impl Future<Output = String> + Send + 'static,
     ) -> Self {
         let calls = Arc::new(Mutex::new(Calls::Waiting(HashMap::new())));
+        let stdin = Arc::new(Stdin::new(Some(stdin)));
+        let mut heart = JoinSet::new();
+        heart.spawn(beat(Arc::downgrade(&stdin)));
         Self {
             pool,
             hello,
             next_id: AtomicU64::new(1),
             reader: tokio::spawn(read(stdout, end, calls.clone())),
             calls,
-            stdin: tokio::sync::Mutex::new(Some(stdin)),
+            stdin,
+            heart,
         }
     }
 
@@ -112,11 +139,30 @@ impl HiveClient {
         request: Request,
         on_event: impl FnMut(Event) + Send,
     ) -> Result<Outcome, CallError> {
+        self.call_while(&[], request, on_event).await
+    }
+
+    /// As [`Self::call`], and the hive refuses to change anything when one of these facts is no longer so.
+    pub async fn call_while(
+        &self,
+        expect: &[Fact],
+        request: Request,
+        on_event: impl FnMut(Event) + Send,
+    ) -> Result<Outcome, CallError> {
         let mut pending = self.pending();
         let mut stdin = self.stdin.lock().await;
-        pending.send(request, &mut stdin).await;
+        pending.send(expect, request, &mut stdin).await;
         drop(stdin);
         pending.outcome(on_event).await
+    }
+
+    /// Keeps everybody else from applying to the pool until the returned handle ends or is dropped.
+    pub async fn lock(self: &Arc<Self>, holder: Holder) -> Result<Lasting, CallError> {
+        let request = Request::Lock { holder };
+        let locked = |event| matches!(event, Event::Locked).then_some(());
+        // From the first sign of life on the lock does not outlive this machine.
+        sign(&mut *self.stdin.lock().await).await;
+        self.last(request, locked).await.map(|((), lock)| lock)
     }
 
     /// Has the pool serve these contents until the returned handle ends or is dropped.
@@ -125,24 +171,43 @@ impl HiveClient {
         contents: Vec<Sha256>,
         interface: Interface,
     ) -> Result<(Serving, Lasting), CallError> {
+        let request = Request::Serve {
+            contents,
+            interface,
+        };
+        let serving = |event| match event {
+            Event::Serving(serving) => Some(serving),
+            _ => None,
+        };
+        self.last(request, serving).await
+    }
+
+    /// Makes a call that lasts, and waits until the event that says so.
+    async fn last<T>(
+        self: &Arc<Self>,
+        request: Request,
+        begun: impl Fn(Event) -> Option<T>,
+    ) -> Result<(T, Lasting), CallError> {
         let mut pending = self.pending();
         let mut lasting = Lasting {
             client: self.clone(),
             id: Some(pending.id),
         };
-        let request = Request::Serve {
-            contents,
-            interface,
-        };
-        pending.send(request, &mut *self.stdin.lock().await).await;
+        pending
+            .send(&[], request, &mut *self.stdin.lock().await)
+            .await;
         loop {
             match pending.events.recv().await {
-                Some(Event::Serving(serving)) => return Ok((serving, lasting)),
                 Some(Event::Progress(_) | Event::Output { .. }) => {}
-                last => {
+                last @ (None | Some(Event::Done(_) | Event::Error(_))) => {
                     lasting.id = None;
                     let done = self.result(last)?;
                     return Err(self.out_of_turn(&done));
+                }
+                Some(event) => {
+                    let text = format!("{event:?}");
+                    let begun = begun(event).ok_or_else(|| self.out_of_turn(&text))?;
+                    return Ok((begun, lasting));
                 }
             }
         }
@@ -161,7 +226,7 @@ impl HiveClient {
         // Held from the call to the last byte: what follows the call may be raw bytes.
         let mut stdin = self.stdin.lock().await;
         pending
-            .send(Request::Upload { sha256, size }, &mut stdin)
+            .send(&[], Request::Upload { sha256, size }, &mut stdin)
             .await;
         loop {
             match pending.events.recv().await {
@@ -223,7 +288,9 @@ impl HiveClient {
 
     /// Ends the hive, and waits a little until it has.
     pub async fn close(mut self) {
-        self.stdin.get_mut().take();
+        // Otherwise it might hold the pipe, and wait for a hive that reads nothing.
+        self.heart.shutdown().await;
+        self.stdin.lock().await.take();
         tokio::time::timeout(Duration::from_secs(5), self.reader)
             .await
             .ok();
@@ -268,10 +335,10 @@ impl HiveClient {
 
 impl Pending<'_> {
     /// Writes the call. When that fails nothing will answer it, and the reader learns why.
-    async fn send(&mut self, request: Request, stdin: &mut Option<Sender>) {
+    async fn send(&mut self, expect: &[Fact], request: Request, stdin: &mut Option<Sender>) {
         let call = Call {
             id: self.id,
-            expect: Vec::new(),
+            expect: expect.to_vec(),
             request,
         };
         let line = serde_json::to_vec(&call).map(|mut line| {
@@ -313,6 +380,30 @@ impl Calls {
 
 fn lock(calls: &Mutex<Calls>) -> std::sync::MutexGuard<'_, Calls> {
     calls.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives a sign of life now and then, until the pipe is closed.
+async fn beat(stdin: Weak<Stdin>) {
+    loop {
+        tokio::time::sleep(HEARTBEAT).await;
+        let Some(stdin) = stdin.upgrade() else {
+            return;
+        };
+        // Not while somebody else writes: it might be in the midst of raw bytes.
+        let mut stdin = stdin.lock().await;
+        if stdin.is_none() {
+            return;
+        }
+        sign(&mut stdin).await;
+    }
+}
+
+async fn sign(stdin: &mut Option<Sender>) {
+    if let Some(mut pipe) = stdin.take()
+        && pipe.write_all(b"\n").await.is_ok()
+    {
+        *stdin = Some(pipe);
+    }
 }
 
 /// Hands each reply to its call until there are no more, then says why to those that still wait.

@@ -3,16 +3,16 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use openssh::{ForwardType, Session, Socket};
+use openssh::{ForwardType, Socket};
 use pool_core::name::PoolName;
+use serde::{Deserialize, Serialize};
 
 use super::error::{ConnectError, ConnectErrorKind};
 use super::process::Process;
-use super::ssh;
+use super::ssh::{self, Login};
 
 /// How a pool is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,8 @@ impl fmt::Display for Endpoint {
 }
 
 /// What to do with a host key that is not in `known_hosts`. One that changed is always refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum HostKeys {
     #[default]
     Strict,
@@ -55,6 +56,8 @@ pub struct Options {
     pub alive_interval: Duration,
     /// For the pool's login shell and its hive to say their first word.
     pub start_timeout: Duration,
+    /// Whether connections are left to later runs for a minute, and those of earlier runs are used.
+    pub persist: bool,
     /// `RBEE_HOME` of the local pool, where it is not this process's own.
     pub local_home: Option<PathBuf>,
 }
@@ -64,8 +67,9 @@ impl Default for Options {
         Self {
             ssh_config: None,
             connect_timeout: Duration::from_secs(10),
-            alive_interval: Duration::from_secs(4),
+            alive_interval: Duration::from_secs(3),
             start_timeout: Duration::from_secs(30),
+            persist: true,
             local_home: None,
         }
     }
@@ -86,22 +90,41 @@ pub struct Connection {
     pub(super) endpoint: Endpoint,
     pub(super) options: Options,
     /// None for the local pool.
-    session: Option<Arc<Session>>,
-    forwards: Arc<AtomicU32>,
+    login: Option<Arc<Login>>,
+    /// Sockets here, and what of the pool is reached by each.
+    forwards: Arc<Mutex<Vec<(PathBuf, SocketAddr)>>>,
 }
 
 impl Connection {
-    /// Connects, and logs in where the pool is another machine.
+    /// Connects, and logs in where the pool is another machine that no earlier run left a connection to.
     pub async fn connect(
         pool: &PoolName,
         endpoint: &Endpoint,
         options: &Options,
     ) -> Result<Self, ConnectError> {
+        Self::begin(pool, endpoint, options, false).await
+    }
+
+    /// Connects by a login of its own, which later runs may use.
+    pub(super) async fn connect_anew(
+        pool: &PoolName,
+        endpoint: &Endpoint,
+        options: &Options,
+    ) -> Result<Self, ConnectError> {
+        Self::begin(pool, endpoint, options, true).await
+    }
+
+    async fn begin(
+        pool: &PoolName,
+        endpoint: &Endpoint,
+        options: &Options,
+        anew: bool,
+    ) -> Result<Self, ConnectError> {
         let mut connection = Self {
             pool: pool.clone(),
             endpoint: endpoint.clone(),
             options: options.clone(),
-            session: None,
+            login: None,
             forwards: Arc::default(),
         };
         if let Endpoint::Ssh {
@@ -109,9 +132,9 @@ impl Connection {
             host_keys,
         } = endpoint
         {
-            let session = ssh::connect(destination, *host_keys, options).await;
-            let session = session.map_err(|(kind, cause)| connection.error(kind, cause))?;
-            connection.session = Some(Arc::new(session));
+            let login = ssh::connect(destination, *host_keys, options, anew).await;
+            let login = login.map_err(|(kind, cause)| connection.error(kind, cause))?;
+            connection.login = Some(Arc::new(login));
         }
         Ok(connection)
     }
@@ -120,39 +143,63 @@ impl Connection {
         &self.pool
     }
 
+    /// An earlier run made the connection.
+    pub fn is_found(&self) -> bool {
+        self.login.as_ref().is_some_and(|login| login.is_found)
+    }
+
     /// Runs a script of this crate on the pool.
     pub(super) async fn run(&self, script: &str) -> Result<Process, ConnectError> {
-        let started = match &self.session {
+        let started = match &self.login {
             None => Process::local(script, self.options.local_home.as_deref()),
-            Some(session) => Process::remote(script, session).await,
+            Some(login) => {
+                let limit = self.options.start_timeout;
+                let started = Process::remote(script, &login.session);
+                let started = tokio::time::timeout(limit, started).await;
+                started.unwrap_or_else(|_| Err(format!("no answer for {} s", limit.as_secs())))
+            }
         };
         started.map_err(|cause| self.error(ConnectErrorKind::Lost, cause))
     }
 
-    /// Makes an address of the pool reachable from here, for as long as the connection lasts.
+    /// Makes an address of the pool reachable from here, for as long as the connection is in use.
     pub async fn forward(&self, remote: SocketAddr) -> Result<Forward, ConnectError> {
-        let Some(session) = &self.session else {
+        let Some(login) = &self.login else {
             return Ok(Forward::Tcp(remote));
         };
-        let number = self.forwards.fetch_add(1, Ordering::Relaxed);
-        // Beside ssh's own control socket: a folder of this user only, gone with the session.
-        let path = session
-            .control_socket()
-            .with_file_name(format!("f{number}"));
-        let target = Socket::new(remote.ip().to_string(), remote.port());
-        session
-            .request_port_forward(ForwardType::Local, path.as_path(), target)
+        let number = self.forwards().len();
+        // Beside ssh's own control socket: a folder of this user only. Other runs may use the same.
+        let name = format!("f{}-{number}", std::process::id());
+        let path = login.session.control_socket().with_file_name(name);
+        login
+            .session
+            .request_port_forward(ForwardType::Local, path.as_path(), socket(remote))
             .await
             .map_err(|error| self.error(ConnectErrorKind::Lost, ssh::words(&error)))?;
+        self.forwards().push((path.clone(), remote));
         Ok(Forward::Unix(path))
     }
 
-    /// Ends the connection once the hives started through it have ended.
+    fn forwards(&self) -> std::sync::MutexGuard<'_, Vec<(PathBuf, SocketAddr)>> {
+        self.forwards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends what this run has through the connection, once the hives started through it have ended; and the connection, unless
+    /// it is for later runs.
     pub async fn close(self) {
-        if let Some(session) = self.session.and_then(Arc::into_inner) {
-            // Nothing is lost when this fails: the master ends by itself when nobody uses it.
-            session.close().await.ok();
+        let forwards = std::mem::take(&mut *self.forwards());
+        let Some(login) = self.login.and_then(Arc::into_inner) else {
+            return;
+        };
+        for (path, remote) in forwards {
+            let local = ForwardType::Local;
+            let closed = login
+                .session
+                .close_port_forward(local, path.as_path(), socket(remote));
+            closed.await.ok();
+            std::fs::remove_file(path).ok();
         }
+        login.close().await;
     }
 
     pub(super) fn error(&self, kind: ConnectErrorKind, cause: impl Into<String>) -> ConnectError {
@@ -164,4 +211,8 @@ impl Connection {
             help: kind.help(&self.endpoint, &self.options),
         }
     }
+}
+
+fn socket(address: SocketAddr) -> Socket<'static> {
+    Socket::new(address.ip().to_string(), address.port())
 }

@@ -1,8 +1,13 @@
-//! Where ssh keeps its control sockets.
+//! Where ssh keeps its control sockets, and how a run finds the master that an earlier one left.
+//!
+//! ```text
+//! <folder>/.ssh-connection??????/{master,log}   one master, named by the crate that starts it
+//! <folder>/<key>                                links to the folder of the master that is shared under this key
+//! ```
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -57,9 +62,59 @@ fn claim(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes away what killed runs left behind: folders whose master is gone.
+/// Where runs that would connect alike find one master.
+#[derive(Debug)]
+pub struct Place(PathBuf);
+
+impl Place {
+    /// `key` names everything that connections differ by, in at most 22 bytes: the name of a master's folder is as long.
+    pub fn new(folder: &Path, key: &str) -> Self {
+        Self(folder.join(key))
+    }
+
+    /// The control socket of the master that is shared here; whether it still lives shows when it is used.
+    pub fn find(&self) -> Option<PathBuf> {
+        let shared = self.shared()?;
+        let socket = shared.join("master");
+        if socket.exists() {
+            return Some(socket);
+        }
+        // It ended, as it does when nobody uses it, and took its socket with it.
+        fs::remove_dir_all(shared).ok();
+        None
+    }
+
+    /// Shares a master from now on. Of two that come at once, the later one is shared.
+    pub fn share(&self, socket: &Path) -> io::Result<()> {
+        let name = socket.parent().and_then(Path::file_name);
+        let name = name.ok_or(io::ErrorKind::InvalidInput)?;
+        // Nobody else has a folder of that name.
+        let mut link = name.to_owned();
+        link.push("-link");
+        let link = self.0.with_file_name(link);
+        symlink(name, &link)?;
+        fs::rename(&link, &self.0)
+    }
+
+    /// Whether this master is the one that later runs find.
+    pub fn is_shared(&self, socket: &Path) -> bool {
+        self.shared().as_deref() == socket.parent()
+    }
+
+    fn shared(&self) -> Option<PathBuf> {
+        Some(self.0.with_file_name(fs::read_link(&self.0).ok()?))
+    }
+}
+
+/// Takes away what killed runs left behind: folders whose master is gone, and links to them.
 fn tidy(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+            if !entry.path().exists() {
+                fs::remove_file(entry.path()).ok();
+            }
+            continue;
+        }
         let refused = UnixStream::connect(entry.path().join("master"))
             .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
         let age = entry.metadata().and_then(|meta| meta.modified());
@@ -105,5 +160,30 @@ mod tests {
         drop(UnixListener::bind(dead.join("master")).unwrap());
         tidy(dir.path());
         assert!(living.exists() && !dead.exists() && young.exists());
+    }
+
+    #[test]
+    fn a_master_is_found_where_it_was_shared_until_it_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let master = |name: &str| {
+            fs::create_dir(dir.path().join(name)).unwrap();
+            let socket = dir.path().join(name).join("master");
+            (UnixListener::bind(&socket).unwrap(), socket)
+        };
+        let place = Place::new(dir.path(), "key");
+        assert_eq!(place.find(), None);
+        let ((_one, first), (_two, second)) = (master("first"), master("second"));
+        place.share(&first).unwrap();
+        assert_eq!(place.find().as_ref(), Some(&first));
+        assert_eq!(Place::new(dir.path(), "another").find(), None);
+        place.share(&second).unwrap();
+        assert_eq!(place.find().as_ref(), Some(&second));
+        assert!(place.is_shared(&second) && !place.is_shared(&first));
+        fs::remove_file(&second).unwrap();
+        assert_eq!(place.find(), None);
+        assert!(!second.parent().unwrap().exists(), "nothing is left of it");
+        tidy(dir.path());
+        assert!(fs::read_link(dir.path().join("key")).is_err());
+        assert!(first.exists());
     }
 }

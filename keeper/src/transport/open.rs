@@ -9,7 +9,7 @@ use pool_core::observation::Platform;
 use pool_core::rpc::{GREETING, Hello, PROTOCOL};
 
 use super::client::HiveClient;
-use super::connection::{Connection, Options};
+use super::connection::{Connection, Endpoint, Options};
 use super::error::{ConnectError, ConnectErrorKind};
 use super::lines;
 use super::machine::{HEAD, Machine};
@@ -71,30 +71,26 @@ impl Broken {
     }
 }
 
-/// The line that the start script prints.
-struct Marker {
+/// What a machine is, and for which one its hive was built, where the file tells.
+struct Described {
     platform: Platform,
-    build: Option<String>,
-    /// For which machine the installed hive is, where its file tells.
-    machine: Option<Machine>,
+    hive: Option<Machine>,
 }
 
-impl Marker {
+impl Described {
     fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_whitespace();
         let platform = Platform {
             os: words.next()?.to_owned(),
             arch: words.next()?.to_owned(),
         };
-        let build = words.next().filter(|&build| build != "none");
         let head: Result<Vec<u8>, _> = words
             .take(HEAD)
             .map(|byte| u8::from_str_radix(byte, 16))
             .collect();
         Some(Self {
             platform,
-            build: build.map(str::to_owned),
-            machine: Machine::of(&head.unwrap_or_default()),
+            hive: Machine::of(&head.unwrap_or_default()),
         })
     }
 }
@@ -150,53 +146,96 @@ impl HiveClient {
 }
 
 impl Connection {
-    /// Asks the pool what it is, and starts its hive where it has one.
+    /// Connects and opens. A connection that an earlier run left may have died unnoticed: then this run makes its own.
+    pub async fn reach(
+        pool: &PoolName,
+        endpoint: &Endpoint,
+        options: &Options,
+    ) -> Result<(Self, Opened), ConnectError> {
+        let connection = Self::connect(pool, endpoint, options).await?;
+        match connection.open().await {
+            Err(error) if error.kind == ConnectErrorKind::Lost && connection.is_found() => {
+                tracing::info!(%pool, %error, "the connection of an earlier run is of no use");
+                let connection = Self::connect_anew(pool, endpoint, options).await?;
+                let opened = connection.open().await?;
+                Ok((connection, opened))
+            }
+            opened => Ok((connection, opened?)),
+        }
+    }
+
+    /// Starts the pool's hive where it has one, and asks what the pool is.
     pub async fn open(&self) -> Result<Opened, ConnectError> {
-        let mut process = self.run(&script::start()).await?;
+        let (process, build) = self.told(&script::start(), script::POOL).await?;
+        if build == "none" {
+            return Ok(Opened {
+                platform: self.describe().await?.platform,
+                installed: None,
+                hive: HiveState::Bare,
+            });
+        }
+        let installed = build.parse().ok();
         let limit = self.options.start_timeout;
-        let marker = tokio::time::timeout(limit, lines::after(script::POOL, &mut process.stdout));
-        let Ok(marker) = marker.await else {
-            let cause = format!("no word of it for {} s", limit.as_secs());
-            return Err(self.error(ConnectErrorKind::Shell, cause));
-        };
-        let Some(marker) = marker.as_deref().and_then(Marker::parse) else {
-            return Err(self.no_script(&process.end().await));
-        };
-        let hive = match &marker.build {
-            None => HiveState::Bare,
-            Some(_) => self.greet(process, &marker).await?,
+        let (platform, hive) = match greet(process, self.pool.clone(), limit).await {
+            Ok(hive) => {
+                let platform = match hive.hello().platform.clone() {
+                    Some(platform) => platform,
+                    None => self.describe().await?.platform,
+                };
+                (platform, HiveState::Running(hive))
+            }
+            Err(Rude::Broken(broken)) => {
+                (self.describe().await?.platform, HiveState::Broken(broken))
+            }
+            Err(Rude::Ended(ended)) => self.explain(ended).await?,
         };
         Ok(Opened {
-            platform: marker.platform,
-            installed: marker.build.and_then(|build| build.parse().ok()),
+            platform,
+            installed,
             hive,
         })
     }
 
-    async fn greet(&self, process: Process, marker: &Marker) -> Result<HiveState, ConnectError> {
-        match greet(process, self.pool.clone(), self.options.start_timeout).await {
-            Ok(hive) => Ok(HiveState::Running(hive)),
-            Err(Rude::Broken(broken)) => Ok(HiveState::Broken(broken)),
-            Err(Rude::Ended(ended)) => self.explain(ended, marker),
+    async fn describe(&self) -> Result<Described, ConnectError> {
+        let (process, line) = self.told(&script::machine(), script::ON).await?;
+        match Described::parse(&line) {
+            Some(described) => Ok(described),
+            None => Err(self.no_script(&process.end().await)),
+        }
+    }
+
+    /// Starts a script and reads the line that it begins with.
+    async fn told(&self, script: &str, marker: &str) -> Result<(Process, String), ConnectError> {
+        let mut process = self.run(script).await?;
+        let limit = self.options.start_timeout;
+        let line = tokio::time::timeout(limit, lines::after(marker, &mut process.stdout));
+        match line.await {
+            Ok(Some(line)) => Ok((process, line)),
+            Ok(None) => Err(self.no_script(&process.end().await)),
+            Err(_) => {
+                let cause = format!("no word of it for {} s", limit.as_secs());
+                Err(self.error(ConnectErrorKind::Shell, cause))
+            }
         }
     }
 
     /// Why a hive ended before it greeted.
-    fn explain(&self, ended: Ended, marker: &Marker) -> Result<HiveState, ConnectError> {
+    async fn explain(&self, ended: Ended) -> Result<(Platform, HiveState), ConnectError> {
         if let Exit::Lost(cause) = ended.exit {
             return Err(self.error(ConnectErrorKind::Lost, cause));
         }
+        let Described { platform, hive } = self.describe().await?;
         // A shell takes a program for another machine for a script, and complains about its text.
-        let foreign = |machine: &Machine| !machine.suits(&marker.platform);
-        Ok(HiveState::Broken(match marker.machine.filter(foreign) {
+        let broken = match hive.filter(|machine| !machine.suits(&platform)) {
             Some(machine) => Broken::WrongMachine {
                 built_for: machine.to_string(),
-                platform: marker.platform.clone(),
+                platform: platform.clone(),
             },
             None => Broken::Ended {
                 cause: ended.cause(),
             },
-        }))
+        };
+        Ok((platform, HiveState::Broken(broken)))
     }
 
     /// Our script did not run, or the connection went.

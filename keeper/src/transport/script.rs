@@ -1,16 +1,24 @@
 //! The scripts that run on pools.
 
 const START: &str = concat!(include_str!("home.sh"), include_str!("start.sh"));
+const MACHINE: &str = concat!(include_str!("home.sh"), include_str!("machine.sh"));
 const INSTALL: &str = concat!(include_str!("home.sh"), include_str!("install.sh"));
 
-/// Starts the line in which [`start`] says what the machine is.
+/// Starts the line in which [`start`] says which build is installed.
 pub const POOL: &str = "rbee-pool ";
+/// Starts the line in which [`machine`] says what the machine is.
+pub const ON: &str = "rbee-machine ";
 /// Starts the line in which [`install`] says how it went.
 pub const INSTALLED: &str = "rbee-install ";
 
-/// Describes the machine in one line and becomes its hive, where one is installed.
+/// Names the installed build in one line and becomes its hive, where there is one.
 pub fn start() -> String {
     one_line(START)
+}
+
+/// Describes the machine and its hive's file in one line.
+pub fn machine() -> String {
+    one_line(MACHINE)
 }
 
 /// Installs the bundle that comes on stdin.
@@ -31,7 +39,7 @@ mod tests {
 
     #[test]
     fn a_script_crosses_every_login_shell_as_one_quoted_word() {
-        for script in [start(), install()] {
+        for script in [start(), machine(), install()] {
             assert!(!script.contains(['\'', '!', '\\', '\n']), "{script}");
         }
     }

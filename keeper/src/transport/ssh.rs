@@ -2,32 +2,46 @@
 
 use std::fs;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use openssh::{ControlPersist, Error, KnownHosts, Session, SessionBuilder};
+use pool_core::digest::{Hasher, Sha256};
 use tokio::sync::Semaphore;
 
 use super::connection::{HostKeys, Options};
-use super::control;
+use super::control::{self, Place};
 use super::error::ConnectErrorKind;
 use super::process::Exit;
 
 /// More handshakes at once are slower: each wants a core.
 static HANDSHAKES: Semaphore = Semaphore::const_new(32);
 
-/// A master that nobody uses ends by itself, such as that of a killed run.
+/// A master that nobody uses for so many seconds ends by itself.
 const IDLE: NonZeroUsize = NonZeroUsize::new(60).expect("not zero");
 
 /// Logging in may wait for a person who touches a security key; not for ever.
 const LOGIN: Duration = Duration::from_mins(1);
 
-/// One TCP connection to a pool.
+/// One TCP connection to a pool. Dropped without [`Login::close`], it ends, or is left to later runs.
+#[derive(Debug)]
+pub struct Login {
+    pub session: Arc<Session>,
+    /// Where later runs find it; none where it ends with this one.
+    place: Option<Place>,
+    /// An earlier run made it, and it may be dead without anybody having noticed.
+    pub is_found: bool,
+}
+
+/// Takes the connection that an earlier run left, unless it is to be a new one; else logs in.
 pub async fn connect(
     destination: &str,
     host_keys: HostKeys,
     options: &Options,
-) -> Result<Session, (ConnectErrorKind, String)> {
+    anew: bool,
+) -> Result<Login, (ConnectErrorKind, String)> {
     let mut builder = SessionBuilder::default();
     builder
         .known_hosts_check(match host_keys {
@@ -47,9 +61,21 @@ pub async fn connect(
         return Err((ConnectErrorKind::NameUnknown, cause));
     }
     let mut builder = builder.into_owned();
-    let folder = control::folder().map_err(|cause| (ConnectErrorKind::Other, cause))?;
+    let other = |cause| (ConnectErrorKind::Other, cause);
+    let folder = control::folder().map_err(other)?;
     builder.control_directory(folder);
 
+    let place = options
+        .persist
+        .then(|| Place::new(folder, &key(destination, host_keys, options)));
+    let found = place.as_ref().filter(|_| !anew).and_then(Place::find);
+    if let Some(socket) = found {
+        return Ok(Login {
+            session: Arc::new(resume(socket)),
+            place,
+            is_found: true,
+        });
+    }
     let _turn = HANDSHAKES.acquire().await;
     let login = builder.connect_mux(host.trim_matches(['[', ']']));
     let login = tokio::time::timeout(options.connect_timeout + LOGIN, login).await;
@@ -57,7 +83,64 @@ pub async fn connect(
         let cause = "the login did not finish".to_owned();
         (ConnectErrorKind::Timeout, cause)
     })?;
-    login.map_err(|error| ConnectErrorKind::of(&error))
+    let mut session = login.map_err(|error| ConnectErrorKind::of(&error))?;
+    if let Some(place) = &place {
+        let socket = session.control_socket();
+        let shared = place.share(socket);
+        shared.map_err(|error| other(format!("cannot write {}: {error}", folder.display())))?;
+        let (socket, _) = session.detach();
+        session = resume(socket.into());
+    }
+    Ok(Login {
+        session: Arc::new(session),
+        place,
+        is_found: false,
+    })
+}
+
+/// Talks to a master without ending it.
+fn resume(socket: PathBuf) -> Session {
+    let log = socket.with_file_name("log");
+    Session::resume_mux(socket.into(), Some(log.into()))
+}
+
+/// Names everything that connections differ by. Where ssh's configuration includes other files, a change of those counts
+/// only once the master has ended.
+fn key(destination: &str, host_keys: HostKeys, options: &Options) -> String {
+    let mut hasher = Hasher::default();
+    let interval = options.alive_interval;
+    hasher.update(format!("{destination}\n{host_keys:?}\n{interval:?}\n"));
+    let files = match &options.ssh_config {
+        Some(file) => vec![file.clone()],
+        None => std::env::home_dir()
+            .map(|home| home.join(".ssh/config"))
+            .into_iter()
+            .chain(["/etc/ssh/ssh_config".into()])
+            .collect(),
+    };
+    for file in files {
+        hasher.update(format!("{}\n", file.display()));
+        hasher.update(Sha256::of(fs::read(&file).unwrap_or_default()).as_bytes());
+    }
+    hasher.finish().short()
+}
+
+impl Login {
+    /// Ends the connection, where no later run would find it.
+    pub async fn close(self) {
+        let socket = self.session.control_socket().to_owned();
+        let stays = |place: &Place| self.is_found || place.is_shared(&socket);
+        if self.place.as_ref().is_some_and(stays) {
+            return;
+        }
+        // Nothing is lost when this fails: the master ends by itself when nobody uses it.
+        if let Some(session) = Arc::into_inner(self.session) {
+            session.close().await.ok();
+        }
+        if let (Some(_), Some(folder)) = (self.place, socket.parent()) {
+            fs::remove_dir_all(folder).ok();
+        }
+    }
 }
 
 /// ssh takes a host that starts with `-` for an option, and hands names unquoted to the shell of a

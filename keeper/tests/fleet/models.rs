@@ -87,7 +87,7 @@ fn two_applies_at_once_on_a_bare_pool_install_and_bring_the_model_once() {
     let slow = Fault::Slow(2 << 20);
     office.hub().faults().add(Place::Blobs, slow, Times::Always);
     let start = || {
-        let mut command = office.command(&["apply", "--yes"]);
+        let mut command = office.command(&["apply", "--yes", "--lock-timeout", "100"]);
         command.stderr(Stdio::piped()).stdout(Stdio::piped());
         command.spawn().unwrap()
     };

@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: how fast the worker is on this machine, beside llama.cpp and the memory, and how models come to it.
+//! `cargo xtask bench`: how fast the worker is on this machine, beside llama.cpp and the memory, how models come to it,
+//! and how fast fleets are planned.
 //!
 //! | module | does |
 //! |---|---|
@@ -9,6 +10,8 @@
 //! | `service`, `http` | the worker's binary |
 //! | `network`, `worker` | rounds of both |
 //! | `models` | downloads and copies, beside `hf download` and curl |
+//! | `plan` | plans of a hundred pools, beside plain ssh, Ansible and pyinfra |
+//! | `timed` | a program from its start to its end |
 //! | `python`, `process` | programs of Python; what the system tells of running ones |
 //! | `row`, `table`, `svg`, `page`, `machine`, `report` | the results |
 
@@ -22,6 +25,7 @@ mod models;
 mod network;
 mod page;
 mod peer;
+mod plan;
 mod process;
 mod python;
 mod random;
@@ -31,6 +35,7 @@ mod service;
 mod shape;
 mod svg;
 mod table;
+mod timed;
 mod weights;
 mod worker;
 
@@ -57,6 +62,8 @@ pub enum Bench {
     Worker(Options),
     /// How models come to a pool, beside Python's `hf download` and curl; fills docs/bench/
     Models(models::Options),
+    /// How fast a fleet is planned, beside plain ssh, Ansible and pyinfra; fills docs/bench/
+    Plan(plan::Options),
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +90,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Worker(options) => run_worker(options),
         Bench::Models(options) => models::run(options),
+        Bench::Plan(options) => plan::run(options),
     }
 }
 

@@ -40,6 +40,19 @@ pub static MODELS: Page = Page {
     },
 };
 
+pub static PLAN: Page = Page {
+    file: "plan",
+    title: "How fast a fleet is planned",
+    method: PLAN_METHOD,
+    setting: "loopback, pools and operator on one machine",
+    plot: Plot {
+        title: "Seconds",
+        description: "Seconds that a plan of a hundred pools takes, beside plain ssh, Ansible and pyinfra; shorter is better",
+        peer: "Ansible, pyinfra",
+        limit: "limit: plain ssh in parallel; each measurement has its own scale, shorter is better",
+    },
+};
+
 const WORKER_METHOD: &str = "\
 `cargo xtask bench worker` measures `llm-worker-rbee` on the CPU of this machine and prints the table below; `worker.json` has
 every round. Weights are random, of the true shapes of two published models; no token ends an answer. The peer is
@@ -81,4 +94,24 @@ Xet), installed on first use; without Python or a network its column stays empty
 - *observe*: what a plan asks of pools, of 10 at once, each a process of its own with a home of its own and 4 models in it. *read* is the
   most that one of them read (`rchar` of `/proc/PID/io`, all of it: catalogs, devices, the question); the limit is the smallest
   file of weights. All models must be found whole.
+";
+
+const PLAN_METHOD: &str = "\
+`cargo xtask bench plan` measures what a plan takes that finds nothing to do, and prints the table below; `plan.json` has every
+round. A hundred pools are reached over a real sshd at 127.0.0.1 to 127.0.0.100, each with a home, the programs and a model of its own,
+the first with a worker too. They share this machine's processors with the operator: what the pools do counts in full, for all parties.
+Everybody logs in with the same key and the same key exchange (curve25519). The peers are Ansible and pyinfra, installed on first
+use with the versions of `xtask/src/bench/plan/requirements.txt`; without Python or a network their rows stay empty.
+
+- *ours* is `rbee plan --detailed-exitcode`, from the start of the program to its end; it must end with 0: every pool answered, and
+  nothing differs. All others ask each pool for the same observation, `\"$RBEE_HOME/bin/current/rbee-hive\" status --json`, and all
+  answers are counted. A ratio is the median of the ratios inside rounds.
+- *cold*: no connection is there. *ssh in parallel* is `xargs -P 100 -I {} ssh -n {} ASK`; *ansible -m raw* is `ansible all -f 100 -m raw -a
+  ASK`; *ansible -m setup* is Ansible's own facts, `ansible all -f 100 -m setup`; *pyinfra exec* is `pyinfra -y --parallel 100
+  inventory.py exec -- ASK`.
+- *warm*: the run before has left its connections. *ssh over masters* is `xargs -P 100 -I {} ssh -n -S {} 127.0.0.1 ASK` over the
+  very same ones. *more than asking nobody* is the warm plan less `rbee validate` of the same file; the limit is the floor.
+- *peak memory* of `rbee`: `VmHWM`, looked at every 10 ms, without the ssh masters; the limit is the floor.
+- *rbee-hive*: one pool with 8 models and 8 real workers, from the start of `rbee-hive rpc` to the answer of `observe`, all workers
+  asked over HTTP, and its `VmHWM` then; the limits are the floors.
 ";

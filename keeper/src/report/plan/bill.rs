@@ -18,7 +18,7 @@ pub fn table(bills: &BTreeMap<PoolName, Bill>) -> Table {
         rows.push(("all", all(bills.values())));
     }
     type Cell = fn(&Bill) -> Option<String>;
-    let columns: [(&str, Cell); 7] = [
+    let columns: [(&'static str, Cell); 7] = [
         ("HUB", |bill| some(bill.from_hub)),
         ("POOLS", |bill| some(bill.from_pools)),
         ("OPERATOR", |bill| some(bill.from_operator)),
@@ -27,18 +27,23 @@ pub fn table(bills: &BTreeMap<PoolName, Bill>) -> Table {
         ("DISK FREE", |bill| bill.disk_free.map(units::bytes)),
         ("TIME", |bill| bill.seconds.map(time)),
     ];
-    let says = |(_, cell): &(&str, Cell)| bills.values().any(|bill| cell(bill).is_some());
-    let columns: Vec<(&str, Cell)> = columns.into_iter().filter(says).collect();
-    let header: Vec<&str> = ["POOL"]
+    let says = |(_, cell): &(&'static str, Cell)| bills.values().any(|bill| cell(bill).is_some());
+    let columns: Vec<(&'static str, Cell)> = columns.into_iter().filter(says).collect();
+    let header: Vec<&'static str> = ["POOL"]
         .into_iter()
         .chain(columns.iter().map(|(name, _)| *name))
         .collect();
-    let mut table = Table::new(&header);
+    let mut table = Table::new(&header).spare(&["ALREADY THERE", "OPERATOR", "POOLS", "DISK FREE"]);
     for (pool, bill) in rows {
         let cells = columns
             .iter()
             .map(|(_, cell)| cell(&bill).unwrap_or_else(|| "-".into()));
-        table.row([pool.to_owned()].into_iter().chain(cells).collect());
+        table.row(
+            [pool.to_owned()]
+                .into_iter()
+                .chain(cells)
+                .collect::<Vec<String>>(),
+        );
     }
     table
 }
@@ -66,7 +71,7 @@ fn all<'a>(bills: impl Iterator<Item = &'a Bill>) -> Bill {
 }
 
 /// `about 40 s`, `about 3 min`, `about 2 h 5 min`.
-fn time(seconds: u64) -> String {
+pub fn time(seconds: u64) -> String {
     let minutes = seconds.div_ceil(60);
     match (minutes / 60, minutes % 60) {
         _ if seconds < 60 => format!("about {seconds} s"),
@@ -79,12 +84,17 @@ fn time(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Style;
 
     fn text(bills: &[(&str, Bill)]) -> String {
         let bills = bills
             .iter()
             .map(|(pool, bill)| (pool.parse().unwrap(), *bill));
-        table(&bills.collect()).text("", false)
+        table(&bills.collect()).text(Style {
+            colour: false,
+            width: None,
+            unicode: true,
+        })
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Where the files of a model come from.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use pool_core::source::Source;
 use pool_core::units;
@@ -31,9 +30,9 @@ pub fn ways(source: &Source, files: &[FetchFile]) -> String {
 }
 
 /// A line for each file, where they come from several places or are not all of the model's.
-pub fn files(plan: &Plan, fetch: &Action) -> String {
+pub fn files(plan: &Plan, fetch: &Action) -> Vec<String> {
     let ActionKind::Fetch { files, .. } = &fetch.kind else {
-        return String::new();
+        return Vec::new();
     };
     let is_of_one_way = files.iter().all(|file| file.from == files[0].from);
     let is_whole = fetch.needs.iter().any(|id| match plan.action(*id) {
@@ -44,7 +43,7 @@ pub fn files(plan: &Plan, fetch: &Action) -> String {
         _ => false,
     });
     if is_of_one_way && is_whole {
-        return String::new();
+        return Vec::new();
     }
     let name = |supply: &Supply| match supply {
         Supply::Here => "here".into(),
@@ -68,12 +67,8 @@ pub fn files(plan: &Plan, fetch: &Action) -> String {
     let path_width = paths.max().unwrap_or(0);
     let sizes = cells.iter().map(|(_, size, _)| size.len());
     let size_width = sizes.max().unwrap_or(0);
-    let mut out = String::new();
-    for (path, size, from) in cells {
-        let _ = writeln!(
-            out,
-            "          {path:path_width$}  {size:>size_width$}  {from}"
-        );
-    }
-    out
+    let line = |(path, size, from): (&str, String, String)| {
+        format!("{path:path_width$}  {size:>size_width$}  {from}")
+    };
+    cells.into_iter().map(line).collect()
 }

@@ -3,7 +3,9 @@
 use pool_core::digest::Sha256;
 use pool_core::model::{Format, Manifest, ModelFacts, ModelFile};
 use pool_core::source::Source;
-use reconciler::plan::{ActionId, Bill, FetchFile, Supply};
+use pool_core::worker::{Canary, Supervise};
+use reconciler::plan::{ActionId, ActionKind, Bill, FetchFile, Order, Outage, Supply};
+use reconciler::reason::{FieldChange, Reason};
 
 use super::*;
 
@@ -88,7 +90,15 @@ fn bring(
 }
 
 fn shown(plan: &Plan) -> String {
-    text(plan, &Places::new(), Purpose::Apply, false)
+    text(plan, &Places::new(), Purpose::Apply, style(None))
+}
+
+fn style(width: Option<usize>) -> Style {
+    Style {
+        colour: false,
+        width,
+        unicode: true,
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ fn pair() -> (HiveClient, Hive) {
     let hello = Hello {
         protocol: PROTOCOL,
         version: "test".to_owned(),
+        platform: None,
     };
     let end = async { "killed".to_owned() };
     let pool = "mac".parse().unwrap();
@@ -32,10 +33,20 @@ fn pair() -> (HiveClient, Hive) {
 }
 
 impl Hive {
-    async fn next(&mut self) -> Option<Call> {
+    async fn line(&mut self) -> String {
         let mut line = String::new();
         self.calls.read_line(&mut line).await.unwrap();
-        (!line.is_empty()).then(|| serde_json::from_str(&line).unwrap())
+        line
+    }
+
+    /// The next call, whatever signs of life come before it.
+    async fn next(&mut self) -> Option<Call> {
+        loop {
+            let line = self.line().await;
+            if line != "\n" {
+                return (!line.is_empty()).then(|| serde_json::from_str(&line).unwrap());
+            }
+        }
     }
 
     async fn say(&mut self, line: &str) {
@@ -327,5 +338,121 @@ async fn a_pool_serves_until_the_handle_ends() {
         hive.reply(call.id, done(Outcome::Exit(0))).await;
     };
     let (answer, ()) = tokio::join!(client.call(Request::Observe, |_| ()), next);
+    answer.unwrap();
+}
+
+fn holder() -> Holder {
+    Holder {
+        who: "me@here".into(),
+        fleet: "home".parse().unwrap(),
+        command: "rbee apply".into(),
+        pid: 7,
+        since: jiff::Timestamp::UNIX_EPOCH,
+    }
+}
+
+#[tokio::test]
+async fn a_lock_is_held_until_the_handle_ends_and_begins_with_a_sign_of_life() {
+    let (client, mut hive) = pair();
+    let client = Arc::new(client);
+    let serve = async {
+        assert_eq!(hive.line().await, "\n");
+        let call = hive.next().await.unwrap();
+        let wanted = Request::Lock { holder: holder() };
+        assert_eq!(call.request, wanted);
+        hive.reply(call.id, Event::Locked).await;
+        call.id
+    };
+    let (lock, id) = tokio::join!(client.lock(holder()), serve);
+    let lock = lock.unwrap();
+    assert!(!lock.is_lost());
+    let serve = async {
+        let cancel = hive.next().await.unwrap();
+        assert_eq!(cancel.request, Request::Cancel { call: id });
+        hive.reply(cancel.id, done(Outcome::Cancelled)).await;
+    };
+    tokio::join!(lock.end(), serve);
+
+    let serve = async {
+        let call = hive.next().await.unwrap();
+        hive.reply(call.id, Event::Locked).await;
+    };
+    let (lock, ()) = tokio::join!(client.lock(holder()), serve);
+    hive.replies.take();
+    client.call(Request::Observe, |_| ()).await.unwrap_err();
+    assert!(lock.unwrap().is_lost());
+}
+
+#[tokio::test]
+async fn what_an_action_relied_on_goes_with_its_call() {
+    let (client, mut hive) = pair();
+    let fact = Fact {
+        about: pool_core::facts::About::Programs,
+        was: None,
+    };
+    let facts = [fact];
+    let serve = async {
+        let call = hive.next().await.unwrap();
+        hive.reply(call.id, done(Outcome::Unregistered)).await;
+        call.expect
+    };
+    let call = client.call_while(&facts, Request::Observe, |_| ());
+    let (answer, expect) = tokio::join!(call, serve);
+    answer.unwrap();
+    assert_eq!(expect, facts);
+}
+
+/// Content that is there only when it is let go.
+struct Slow(Cursor<Vec<u8>>, Option<tokio::sync::oneshot::Receiver<()>>);
+
+impl AsyncRead for Slow {
+    fn poll_read(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        if let Some(gate) = &mut self.1 {
+            std::task::ready!(std::pin::Pin::new(gate).poll(context)).unwrap();
+            self.1 = None;
+        }
+        std::pin::Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncSeek for Slow {
+    fn start_seek(mut self: std::pin::Pin<&mut Self>, to: SeekFrom) -> std::io::Result<()> {
+        std::pin::Pin::new(&mut self.0).start_seek(to)
+    }
+
+    fn poll_complete(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<u64>> {
+        std::pin::Pin::new(&mut self.0).poll_complete(context)
+    }
+}
+
+#[tokio::test]
+async fn signs_of_life_come_by_themselves_and_never_among_raw_bytes() {
+    let (client, mut hive) = pair();
+    assert_eq!(hive.line().await, "\n");
+    let content = b"abc".to_vec();
+    let (go, gate) = tokio::sync::oneshot::channel();
+    let slow = Slow(Cursor::new(content.clone()), Some(gate));
+    let upload = client.upload(Sha256::of(&content), 3, slow, |_| ());
+    let serve = async {
+        let upload = hive.next().await.unwrap();
+        hive.reply(upload.id, Event::Send { offset: 0 }).await;
+        // Nothing may come, for longer than a sign of life would take.
+        let early = tokio::time::timeout(HEARTBEAT * 5 / 4, hive.calls.read_u8());
+        assert!(early.await.is_err());
+        go.send(()).unwrap();
+        let mut bytes = [0; 3];
+        hive.calls.read_exact(&mut bytes).await.unwrap();
+        assert_eq!(bytes, content[..]);
+        hive.reply(upload.id, done(Outcome::Stored)).await;
+        assert_eq!(hive.line().await, "\n");
+    };
+    let (answer, ()) = tokio::join!(upload, serve);
     answer.unwrap();
 }

@@ -6,10 +6,10 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
-use super::timed::{Taken, mebibytes};
 use super::{Bench, LIMIT, MODEL, curl, memory_row};
 use crate::bench::process;
 use crate::bench::row::{Against, Floor, Round, Row, Unit};
+use crate::bench::timed::{Taken, mebibytes};
 use crate::say;
 
 /// What a pool gives.
@@ -106,7 +106,11 @@ fn fetch(bench: &Bench, given: &Given) -> anyhow::Result<Taken> {
     let peak = process::peak(hive.pid()).map(mebibytes);
     drop(hive);
     std::fs::remove_dir_all(&pool.home)?;
-    Ok(Taken { seconds, peak })
+    Ok(Taken {
+        seconds,
+        peak,
+        said: String::new(),
+    })
 }
 
 /// curl takes the same contents.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 
-use super::timed::{self, Taken};
+use crate::bench::timed::{self, Taken};
 
 /// Its version, in its own words.
 pub fn version() -> anyhow::Result<String> {

@@ -1,9 +1,9 @@
 //! Rounds of downloads from the hub.
 
 use super::curl;
-use super::timed::Taken;
 use super::{Bench, LIMIT, MODEL, memory_row};
 use crate::bench::row::{Against, Floor, Round, Row, Unit};
+use crate::bench::timed::Taken;
 use crate::say;
 
 const REPO: &str = "org/bench";

@@ -5,7 +5,6 @@
 //! | `repository`, `hub` | what is downloaded, and from where |
 //! | `pool`, `rpc` | the hive's binary |
 //! | `python`, `curl` | the others |
-//! | `timed` | a program from its start to its end |
 //! | `download`, `copy`, `observe` | rounds |
 
 mod copy;
@@ -16,8 +15,7 @@ mod observe;
 mod pool;
 mod python;
 mod repository;
-mod rpc;
-mod timed;
+pub mod rpc;
 
 use std::fs::File;
 use std::io::Write as _;

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::Bench;
 use super::pool::Pool;
-use super::timed::mebibytes;
 use crate::bench::process;
 use crate::bench::row::{Against, Floor, Round, Row, Unit};
+use crate::bench::timed::mebibytes;
 use crate::say;
 
 /// Models of each pool, by their names on the hub.

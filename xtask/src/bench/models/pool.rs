@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::hub::Hub;
 use super::rpc::Connection;
-use super::timed::{self, Taken};
+use crate::bench::timed::{self, Taken};
 
 pub struct Pool<'a> {
     pub hive: &'a Path,

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-use super::timed::{self, Taken};
 use crate::bench::python::Python;
+use crate::bench::timed::{self, Taken};
 
 /// The packages of the version that the hub is tested with.
 const REQUIREMENTS: &str = "examples/hub/tests/python/requirements.txt";

@@ -1,5 +1,6 @@
 //! A program from its start to its end.
 
+use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use crate::bench::process;
+use super::process;
 
 /// How often the memory of a program is looked at.
 pub const LOOK: Duration = Duration::from_millis(10);
@@ -18,17 +19,19 @@ pub struct Taken {
     pub seconds: f64,
     /// The most memory that it had, in MiB.
     pub peak: Option<f64>,
+    /// What it wrote to stdout.
+    pub said: String,
 }
 
 /// Runs a program, which must succeed, with this text on its stdin.
 pub fn run(command: &mut Command, input: &str) -> anyhow::Result<Taken> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let mut said = tempfile::tempfile()?;
+    let [mut said, mut complained] = [tempfile::tempfile()?, tempfile::tempfile()?];
     let start = Instant::now();
     let mut child = command
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(said.try_clone()?)
+        .stdout(said.try_clone()?)
+        .stderr(complained.try_clone()?)
         .spawn()
         .with_context(|| format!("cannot run {name}"))?;
     let pid = child.id();
@@ -49,15 +52,23 @@ pub fn run(command: &mut Command, input: &str) -> anyhow::Result<Taken> {
     drop(ended);
     let peak = watch.join().ok().flatten();
     if !status.success() {
-        let mut text = String::new();
-        said.rewind()?;
-        said.read_to_string(&mut text)?;
-        bail!("{name} failed ({status}): {}", text.trim());
+        bail!(
+            "{name} failed ({status}): {}",
+            text(&mut complained)?.trim()
+        );
     }
     Ok(Taken {
         seconds,
         peak: peak.map(mebibytes),
+        said: text(&mut said)?,
     })
+}
+
+fn text(file: &mut File) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 pub fn mebibytes(bytes: u64) -> f64 {
@@ -71,8 +82,13 @@ mod tests {
     #[test]
     fn the_input_is_read_and_what_fails_says_why() {
         let mut sleep = Command::new("sh");
-        let taken = run(sleep.args(["-c", "read seconds; sleep $seconds"]), "0.05\n").unwrap();
+        let taken = run(
+            sleep.args(["-c", "read seconds; sleep $seconds; echo done"]),
+            "0.05\n",
+        )
+        .unwrap();
         assert!(taken.seconds >= 0.05, "{}", taken.seconds);
+        assert_eq!(taken.said, "done\n");
         assert_eq!(taken.peak.is_some(), cfg!(target_os = "linux"));
         let mut sad = Command::new("sh");
         let error = run(sad.args(["-c", "echo no luck >&2; exit 3"]), "");

@@ -1,0 +1,67 @@
+//! What a plan relied on, compared with what is.
+
+use pool_core::digest::Sha256;
+use pool_core::facts::{self, About, Fact};
+use pool_core::name::FleetName;
+use pool_core::rpc::ErrorCode;
+
+use crate::error::{Result, fail};
+use crate::home::{Home, Locked};
+use crate::{Hive, builds, models, workers};
+
+/// What must still be so when a request changes anything.
+#[derive(Debug, Default)]
+pub struct Expect {
+    facts: Vec<Fact>,
+    /// Whose workers are meant by an address.
+    fleet: Option<FleetName>,
+    build: Option<Sha256>,
+}
+
+impl Expect {
+    pub fn new(hive: &Hive, fleet: Option<FleetName>, facts: Vec<Fact>) -> Self {
+        // A hive from elsewhere is of no build, whatever lies in the home.
+        let own = builds::own(hive);
+        Self {
+            facts,
+            fleet,
+            build: own.and_then(|_| builds::current(&hive.home)),
+        }
+    }
+
+    /// Refuses where anything is no longer so. Whatever follows under the same lock relies on it.
+    pub fn check(&self, home: &Locked) -> Result<()> {
+        if self.facts.is_empty() {
+            return Ok(());
+        }
+        let catalog = models::load(home)?;
+        let records = workers::all(home)?;
+        let is = |about: &About| match about {
+            About::Programs => self.build,
+            About::Model(id) => catalog.models.get(id).map(facts::model),
+            About::Place(address) => facts::place(self.fleet.as_ref()?, address, &records),
+            About::Worker(id) => {
+                let found = records.iter().find(|record| record.id == *id);
+                found.map(facts::worker)
+            }
+        };
+        let changed = self.facts.iter().filter(|fact| is(&fact.about) != fact.was);
+        let changed: Vec<String> = changed.map(|fact| fact.about.to_string()).collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        Err(fail(
+            ErrorCode::Stale,
+            format!("changed since the plan was made: {}", changed.join(", ")),
+            "plan again",
+        ))
+    }
+
+    /// The same, for what begins a longer work.
+    pub fn check_now(&self, home: &Home) -> Result<()> {
+        if self.facts.is_empty() {
+            return Ok(());
+        }
+        self.check(&home.lock()?)
+    }
+}

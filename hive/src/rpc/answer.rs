@@ -1,0 +1,157 @@
+//! What each call does.
+
+use std::time::Duration;
+
+use pool_core::facts::Fact;
+use pool_core::name::FleetName;
+use pool_core::rpc::{ErrorCode, Event, Outcome, Request, Subject};
+use tokio::task::block_in_place;
+
+use super::{Replies, command};
+use crate::error::{Result, fail};
+use crate::expect::Expect;
+use crate::home::Locked;
+use crate::serve::Server;
+use crate::workers::SpawnOptions;
+use crate::{Hive, fetch, hub, models, observe, workers};
+
+/// Carries out what was asked, where what it `expect`s is so.
+pub async fn answer(
+    hive: &Hive,
+    request: Request,
+    expect: Vec<Fact>,
+    replies: &Replies,
+) -> Result<Outcome> {
+    let expect = match &expect[..] {
+        [] => Expect::default(),
+        _ => Expect::new(hive, owner(hive, &request), expect),
+    };
+    let home = || -> Result<Locked> {
+        let home = hive.home.lock()?;
+        expect.check(&home)?;
+        Ok(home)
+    };
+    match request {
+        Request::Observe => observe::observe(hive).await.map(Outcome::Observed),
+        Request::Register { entry } => block_in_place(|| {
+            models::check_touched(&hive.home, &entry)?;
+            models::register(&home()?, *entry).map(Outcome::Missing)
+        }),
+        Request::Fetch {
+            model,
+            peers,
+            hub,
+            most_from_hub,
+        } => {
+            block_in_place(|| expect.check_now(&hive.home))?;
+            let tell = |progress| replies.progress(progress);
+            let from = fetch::From {
+                peers,
+                hub,
+                most_from_hub,
+            };
+            fetch::fetch(hive, &model, from, tell)
+                .await
+                .map(Outcome::Fetched)
+        }
+        Request::Serve {
+            contents,
+            interface,
+        } => {
+            let server = Server::open(&hive.home, contents, interface).await?;
+            replies.send(Event::Serving(server.serving())).await;
+            match server.run().await? {}
+        }
+        Request::Resolve { source, access } => {
+            hub::resolve(&source, &access).await.map(Outcome::Resolved)
+        }
+        Request::Publish { model } => {
+            let publish = || {
+                expect.check_now(&hive.home)?;
+                models::publish(&hive.home, &model)
+            };
+            block_in_place(publish).map(Outcome::Published)
+        }
+        Request::Unregister { model, owner } => {
+            block_in_place(|| models::unregister(&home()?, &model, owner.as_ref()))?;
+            Ok(Outcome::Unregistered)
+        }
+        Request::Spawn {
+            spec,
+            canary,
+            protect,
+        } => {
+            let progress = |progress| replies.progress(progress);
+            let options = SpawnOptions {
+                expect,
+                canary,
+                protect,
+                ..SpawnOptions::default()
+            };
+            workers::spawn(hive, *spec, options, &progress)
+                .await
+                .map(Outcome::Spawned)
+        }
+        Request::Stop {
+            worker,
+            owner,
+            deadline_s,
+        } => {
+            let patience = Duration::from_secs(deadline_s.into());
+            workers::stop(hive, &worker, owner.as_ref(), patience, &expect)
+                .await
+                .map(Outcome::Stopped)
+        }
+        Request::Command { argv, access } => {
+            let exit = command::run(hive, &argv, &access, replies).await;
+            exit.map(Outcome::Exit)
+        }
+        Request::Protect {
+            subject,
+            owner,
+            protect,
+        } => {
+            block_in_place(|| match &subject {
+                Subject::Model(id) => models::protect(&home()?, id, &owner, protect),
+                Subject::Worker(id) => workers::protect(&home()?, id, &owner, protect),
+            })?;
+            Ok(Outcome::Changed)
+        }
+        Request::Adopt {
+            subject,
+            owner,
+            address,
+        } => {
+            block_in_place(|| match (&subject, &address) {
+                (Subject::Model(id), _) => models::adopt(&home()?, id, &owner),
+                (Subject::Worker(id), Some(address)) => {
+                    workers::adopt(&home()?, id, &owner, address)
+                }
+                (Subject::Worker(id), None) => Err(fail(
+                    ErrorCode::BadRequest,
+                    format!("the worker {id} is given no address"),
+                    "a worker of a fleet stands at one",
+                )),
+            })?;
+            Ok(Outcome::Changed)
+        }
+        // Taken from the connection itself, see `serve`.
+        Request::Upload { .. } | Request::Lock { .. } | Request::Cancel { .. } => {
+            Ok(Outcome::Cancelled)
+        }
+    }
+}
+
+/// The fleet that asks.
+fn owner(hive: &Hive, request: &Request) -> Option<FleetName> {
+    match request {
+        Request::Register { entry } => entry.fleet.clone(),
+        Request::Spawn { spec, .. } => spec.fleet.clone(),
+        Request::Unregister { owner, .. } | Request::Stop { owner, .. } => owner.clone(),
+        Request::Protect { owner, .. } | Request::Adopt { owner, .. } => Some(owner.clone()),
+        Request::Fetch { model, .. } | Request::Publish { model } => {
+            models::find(&hive.home, model).ok()?.fleet
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,357 @@
+//! `rbee watch`: follows the fleet file and the pools.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use pool_core::address::WorkerAddress;
+use pool_core::digest::Sha256;
+use pool_core::name::PoolName;
+use reconciler::desired::{Desired, Purpose};
+use reconciler::diff::{Drift, PoolDrift, WorkerDrift, diff};
+use reconciler::observed::{Observed, PoolState};
+use reconciler::plan::{ActionKind, Plan};
+use reconciler::planner::{Options, plan};
+use reconciler::resolve::{Known, resolve};
+use similar::{ChangeTag, TextDiff};
+
+use super::prepare::{self, Manner, Prepared, Site};
+use super::validate;
+use crate::cli::{Global, Watch};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::fleet_file::FleetFile;
+use crate::interrupt::Interrupt;
+use crate::lease::Leases;
+use crate::pools;
+use crate::progress::Output;
+use crate::progress::event::Event;
+use crate::report;
+use crate::terminal::{Paint, Terminal, paint};
+use crate::transport::Bundles;
+
+mod saves;
+mod schedule;
+
+use saves::Saves;
+use schedule::{Schedule, Spawn, Turn};
+
+pub async fn run(global: &Global, args: &Watch, terminal: Terminal) -> Result<Exit, Failure> {
+    if global.json {
+        let failure = Failure::new("a watch has no end, and so no one document");
+        return Err(failure.help("use --json-stream").exit(Exit::USAGE));
+    }
+    let interrupt = Interrupt::listen()?;
+    let file = validate::check(global.file.as_deref())?;
+    let mut saves = Saves::of(&file.path)?;
+    let mut watcher = Watcher {
+        global,
+        args,
+        terminal,
+        interrupt: &interrupt,
+        begun: Instant::now(),
+        schedule: Schedule::new(args.interval, std::process::id().into()),
+        path: file.path.clone(),
+        text: file.text,
+        broken: None,
+        complaint: None,
+        shown: None,
+    };
+    let (path, interval) = (file.path.display(), args.interval.as_secs());
+    watcher.say(&format!(
+        "Following {path}, and the pools every {interval} s. Ctrl-C ends it."
+    ));
+    loop {
+        match watcher.round().await {
+            Ok(Exit::INTERRUPTED) => return Ok(Exit::INTERRUPTED),
+            Err(failure) if failure.code() == Exit::INTERRUPTED => return Ok(Exit::INTERRUPTED),
+            Ok(_) => watcher.complaint = None,
+            Err(failure) => watcher.complain(&failure),
+        }
+        let pause = watcher.schedule.pause(watcher.now());
+        tokio::select! {
+            biased;
+            () = interrupt.times(1) => return Ok(Exit::INTERRUPTED),
+            () = saves.next() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// One watch.
+struct Watcher<'a> {
+    global: &'a Global,
+    args: &'a Watch,
+    terminal: Terminal,
+    interrupt: &'a Interrupt,
+    begun: Instant,
+    schedule: Schedule,
+    path: PathBuf,
+    /// The last text of the fleet file without a mistake: it is in force.
+    text: String,
+    /// What was said to be wrong with the file since.
+    broken: Option<String>,
+    /// Why the last round failed.
+    complaint: Option<String>,
+    /// The plan that was last shown.
+    shown: Option<String>,
+}
+
+impl Watcher<'_> {
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// Reads the file, asks the pools that are due, shows the plan, and carries it out where that is wanted.
+    async fn round(&mut self) -> Result<Exit, Failure> {
+        self.reread();
+        let file = FleetFile::of(self.path.clone(), self.text.clone())?;
+        let (global, interrupt, terminal) = (self.global, self.interrupt, self.terminal);
+        let leases = Leases::new(&file.fleet.name, "rbee watch", Duration::ZERO, terminal);
+        let looked = interrupt.before(self.look(&file, &leases)).await;
+        let (prepared, is_news) = looked?;
+        if !self.args.apply || prepared.plan.is_empty() {
+            prepared.close(&leases).await;
+            return Ok(Exit::DONE);
+        }
+        let checked = prepared
+            .check_emptied(&file, false)
+            .and_then(|()| prepared.check_outages());
+        if let Err(refusal) = checked {
+            prepared.close(&leases).await;
+            return Err(refusal);
+        }
+        if !is_news {
+            self.say("Again:");
+        }
+        let spawns = spawns(&prepared.plan);
+        let manner = Manner {
+            parallelism: self.args.parallelism,
+            max_download: None,
+            output: global.output(),
+        };
+        let progress = prepared.progress(manner.output, terminal);
+        let exit = prepared
+            .carry_out(&leases, manner, &progress, interrupt, terminal)
+            .await;
+        let now = self.now();
+        for (worker, spec) in spawns {
+            self.schedule.spawned(&worker, spec, now);
+        }
+        exit
+    }
+
+    /// Takes what was saved, unless it has mistakes.
+    fn reread(&mut self) {
+        let checked = validate::check(Some(&self.path));
+        if checked.is_ok() {
+            self.broken = None;
+        }
+        match checked {
+            Ok(file) if file.text == self.text => {}
+            Ok(file) => {
+                self.show_diff(&file.text);
+                self.forget_moved(&file);
+                self.text = file.text;
+                self.shown = None;
+            }
+            Err(failure) => {
+                let text = failure.json();
+                if self.broken.as_ref() != Some(&text) {
+                    self.terminal.failure(&failure);
+                    self.say("What the file said before stays in force.");
+                    self.broken = Some(text);
+                }
+            }
+        }
+    }
+
+    /// A pool that is reached in another way now may answer though it did not before.
+    fn forget_moved(&mut self, file: &FleetFile) {
+        let Ok(before) = FleetFile::of(self.path.clone(), self.text.clone()) else {
+            return;
+        };
+        for (name, pool) in &before.fleet.pools {
+            let now = file.fleet.pools.get(name);
+            if now.is_none_or(|now| pools::endpoint(now) != pools::endpoint(pool)) {
+                self.schedule.forget(name);
+            }
+        }
+    }
+
+    /// Asks the pools that are due and plans for those that answer; where there is anything to carry out, once more
+    /// under the leases of these pools. Shows the plan where it is another than the last, and says whether it is.
+    async fn look(
+        &mut self,
+        file: &FleetFile,
+        leases: &Leases,
+    ) -> Result<(Prepared, bool), Failure> {
+        let now = self.now();
+        self.schedule.round(now);
+        let contents = prepare::contents(self.global, file, false, self.terminal).await?;
+        let bundles = Bundles::find(self.global.dist.as_deref());
+        let mut site = Site::of(file, Purpose::Apply);
+        site.declared
+            .retain(|pool, _| self.schedule.is_due(pool, now));
+        let pools = pools::open(site.declared.clone(), &self.global.transport()).await;
+        let answering = self.turns(&pools.observed);
+        let builds = pools.builds(&bundles).await;
+        let known = Known { contents, builds };
+        let mut desired = resolve(&file.fleet, &known).map_err(|problems| file.wrong(problems))?;
+        desired.pools.retain(|pool, _| answering.contains(pool));
+        let mut prepared = Prepared {
+            site,
+            plan: self.decide(&desired, &pools.observed),
+            pools,
+            bundles,
+        };
+        if self.args.apply && !prepared.plan.is_empty() {
+            if let Err(refusal) = leases.take(&mut prepared.pools).await {
+                prepared.close(leases).await;
+                return Err(refusal);
+            }
+            prepared.plan = self.decide(&desired, &prepared.pools.observed);
+        }
+        let is_news = self.show(&prepared);
+        Ok((prepared, is_news))
+    }
+
+    /// What is to be done now.
+    fn decide(&mut self, desired: &Desired, observed: &Observed) -> Plan {
+        let mut drift = diff(desired, observed);
+        self.hold(&mut drift, observed);
+        plan(&drift, Options::default())
+    }
+
+    /// Says which pools went and came back; those that were reached are what the plan is for.
+    fn turns(&mut self, observed: &Observed) -> BTreeSet<PoolName> {
+        let now = self.now();
+        let mut answering = BTreeSet::new();
+        for (pool, state) in &observed.pools {
+            let cause = match state {
+                PoolState::Unknown(unknown) if unknown.unreachable => Some(&unknown.cause),
+                _ => None,
+            };
+            if cause.is_none() {
+                answering.insert(pool.clone());
+            }
+            match (self.schedule.answered(pool, cause.is_none(), now), cause) {
+                (Some(Turn::Gone), Some(cause)) => self.say(&format!(
+                    "Pool {pool} is unreachable: {cause}. It is asked ever more rarely until it answers."
+                )),
+                (Some(Turn::Back), _) => self.say(&format!("Pool {pool} answers again.")),
+                _ => {}
+            }
+        }
+        answering
+    }
+
+    /// Leaves out of the drift the workers that were started too lately.
+    fn hold(&mut self, drift: &mut Drift, observed: &Observed) {
+        let now = self.now();
+        let known = observed.pools.values().filter_map(|state| match state {
+            PoolState::Known(seen) => Some(seen),
+            _ => None,
+        });
+        let serving = known.flat_map(|seen| &seen.workers);
+        let serving = serving.filter(|worker| worker.is_serving());
+        for worker in
+            serving.filter(|worker| worker.record.spec.fleet.as_ref() == Some(&drift.fleet))
+        {
+            if let Some(address) = &worker.record.spec.address {
+                self.schedule.serves(address, now);
+            }
+        }
+        if !self.args.apply {
+            return;
+        }
+        for drift in drift.pools.values_mut() {
+            let PoolDrift::Known(known) = drift else {
+                continue;
+            };
+            known.workers.retain(|address, worker| {
+                let WorkerDrift::Spawn { spec, reason, .. } = worker else {
+                    return true;
+                };
+                match self.schedule.may_spawn(address, spec.hash(), now) {
+                    Spawn::Now => true,
+                    Spawn::Later { wait, is_news } => {
+                        if is_news {
+                            let wait = wait.as_secs_f64();
+                            self.say(&format!(
+                                "{address}: {reason}. It is started again in {wait:.1} s."
+                            ));
+                        }
+                        false
+                    }
+                }
+            });
+        }
+    }
+
+    /// Shows the plan where it is another than the last; whether it is.
+    fn show(&mut self, prepared: &Prepared) -> bool {
+        let (places, style) = (prepared.places(), self.terminal.style());
+        let text = report::plan::text(&prepared.plan, &places, prepared.site.purpose, style);
+        if self.shown.as_ref() == Some(&text) {
+            return false;
+        }
+        prepared.show(self.global.output(), self.terminal);
+        self.shown = Some(text);
+        true
+    }
+
+    /// What changed in the file, line by line.
+    fn show_diff(&self, now: &str) {
+        let name = self.path.display().to_string();
+        let diff = TextDiff::from_lines(self.text.as_str(), now);
+        let colour = self.terminal.colour_out;
+        let mut text = paint(colour, Paint::Bold, &format!("{name} was saved")) + "\n";
+        for hunk in diff.unified_diff().context_radius(2).iter_hunks() {
+            text += &paint(colour, Paint::Dim, &hunk.header().to_string());
+            text.push('\n');
+            for change in hunk.iter_changes() {
+                let (sign, is) = match change.tag() {
+                    ChangeTag::Delete => ('-', Some(Paint::Bad)),
+                    ChangeTag::Insert => ('+', Some(Paint::Good)),
+                    ChangeTag::Equal => (' ', None),
+                };
+                let line = format!("{sign}{}", change.value().trim_end());
+                text += &is.map_or(line.clone(), |is| paint(colour, is, &line));
+                text.push('\n');
+            }
+        }
+        match self.global.output() {
+            Output::JsonStream => self.say(&text),
+            _ => self.terminal.data(&format!("\n{text}\n")),
+        }
+    }
+
+    fn say(&self, text: &str) {
+        match self.global.output() {
+            Output::JsonStream => self.terminal.event(&Event::Note { message: text }),
+            _ => self.terminal.note(&format!("{text}\n")),
+        }
+    }
+
+    /// Says why a round failed, unless the one before did for the same reason.
+    fn complain(&mut self, failure: &Failure) {
+        let text = failure.json();
+        if self.complaint.as_ref() != Some(&text) {
+            self.terminal.failure(failure);
+            self.complaint = Some(text);
+        }
+    }
+}
+
+/// The workers that a plan starts.
+fn spawns(plan: &Plan) -> BTreeMap<WorkerAddress, Sha256> {
+    let spec = |kind: &ActionKind| match kind {
+        ActionKind::Spawn { spec, .. } => Some((spec.address.clone()?, spec.hash())),
+        _ => None,
+    };
+    plan.actions
+        .iter()
+        .filter_map(|action| spec(&action.kind))
+        .collect()
+}

@@ -1,0 +1,36 @@
+//! The JSON Schemas of what `--json` and `--json-stream` print.
+
+use schemars::generate::SchemaSettings;
+use schemars::transform::{RecursiveTransform, Transform};
+use schemars::{JsonSchema, Schema};
+use serde_json::Value;
+
+use super::document::PlanDocument;
+use super::status::StatusDocument;
+use crate::progress::event::Event;
+
+/// Of the document of `plan --json` and `show --json`.
+pub fn plan() -> Value {
+    of::<PlanDocument>()
+}
+
+/// Of each line of `--json-stream`.
+pub fn stream() -> Value {
+    of::<Event>()
+}
+
+/// Of the document of `status --json`.
+pub fn status() -> Value {
+    of::<StatusDocument>()
+}
+
+fn of<T: JsonSchema>() -> Value {
+    let generator = SchemaSettings::draft07().for_serialize().into_generator();
+    let mut schema = generator.into_root_schema_for::<T>();
+    // Names such as `uint32` are Rust's, and some readers warn of formats they do not know.
+    RecursiveTransform(|schema: &mut Schema| {
+        schema.remove("format");
+    })
+    .transform(&mut schema);
+    schema.to_value()
+}

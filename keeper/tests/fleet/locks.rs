@@ -1,0 +1,216 @@
+//! Two runs at once: one works, the other is told who does, or waits.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use local_hub::{Fault, Place, Times};
+
+use super::Ran;
+use super::lock::Office;
+
+/// An apply under way.
+struct Busy {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStderr>>,
+}
+
+impl Busy {
+    /// Starts it, and waits until it says this.
+    fn start(mut command: Command, until: &str) -> Self {
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut busy = Self { child, lines };
+        busy.hears(until);
+        busy
+    }
+
+    fn hears(&mut self, words: &str) -> String {
+        let mut all = String::new();
+        for line in self.lines.by_ref().map_while(Result::ok) {
+            all += &line;
+            all.push('\n');
+            if line.contains(words) {
+                return line;
+            }
+        }
+        panic!("it never said {words:?}:\n{all}");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    fn end(self) -> Ran {
+        let rest: Vec<String> = self.lines.map_while(Result::ok).collect();
+        let mut ran = Ran::from(self.child.wait_with_output().unwrap());
+        ran.err = rest.join("\n");
+        ran
+    }
+}
+
+const APPLY: &[&str] = &["apply", "--yes"];
+
+/// A hub that takes five seconds for the tiny model.
+fn slow(office: &Office) {
+    let slow = Fault::Slow(500_000);
+    office.hub().faults().add(Place::Blobs, slow, Times::Always);
+}
+
+#[test]
+fn of_two_applies_at_once_one_is_told_who_works() {
+    let office = Office::new();
+    office.fleet("hf:org/tiny");
+    slow(&office);
+    let busy = Busy::start(office.command(APPLY), "download tiny ...");
+    let pid = busy.child.id();
+    for command in [APPLY, &["destroy", "--yes"]] {
+        let refused = office.rbee(command).exits(7);
+        let holder = format!("`rbee apply` of the fleet test, process {pid}, since 20");
+        refused
+            .says("error: pool `here`: ")
+            .says(&holder)
+            .says("help: `--lock-timeout SECONDS` waits for it");
+    }
+    // Who only looks is not kept out.
+    office.rbee(&["plan"]).exits(0);
+    office.rbee(&["status"]).exits(0);
+    busy.end().exits(0);
+    office.rbee(APPLY).exits(0).says("nothing was done");
+    office.rbee(&["destroy", "--yes"]).exits(0);
+}
+
+#[test]
+fn who_waits_finds_the_work_done() {
+    let office = Office::new();
+    office.fleet("hf:org/tiny");
+    slow(&office);
+    let busy = Busy::start(office.command(APPLY), "download tiny ...");
+    let patient = ["apply", "--yes", "--lock-timeout", "100"];
+    let mut waits = Busy::start(office.command(&patient), "Waiting: pool `here`: ");
+    // One that is interrupted while it waits has done nothing, and disturbs nobody.
+    let other = Busy::start(office.command(&patient), "Waiting: pool `here`: ");
+    other.signal("INT");
+    other.end().exits(130).says("interrupted: nothing was done");
+    assert!(waits.child.try_wait().unwrap().is_none());
+    busy.end().exits(0).says("1 downloaded");
+    waits.end().exits(0).says("nothing was done");
+    assert_eq!(office.hub().fetched_twice(), 0);
+    office.rbee(&["destroy", "--yes"]).exits(0);
+}
+
+#[test]
+fn two_applies_of_a_bare_pool_do_the_work_once_though_neither_could_lock_it_first() {
+    let office = Office::new();
+    office.fleet("hf:org/tiny");
+    office.rbee(&["lock"]).exits(0);
+    office.hub().forget_requests();
+    slow(&office);
+    let busy = Busy::start(office.command(APPLY), "install");
+    let late = Busy::start(office.command(APPLY), "");
+    let codes = [busy.end().code, late.end().code];
+    assert!(codes.contains(&0), "{codes:?}");
+    assert_eq!(office.hub().fetched_twice(), 0);
+    office.rbee(APPLY).exits(0);
+    office.rbee(&["plan", "--detailed-exitcode"]).exits(0);
+    office.rbee(&["destroy", "--yes"]).exits(0);
+}
+
+#[test]
+fn a_killed_holder_keeps_nobody_out() {
+    let office = Office::new();
+    let _pool = office.desk.lab.sshd("one");
+    let pools = "pools:\n  one: { connect: ssh://one, devices: [cpu] }\n";
+    office.desk.write(&format!(
+        "version: 1\nfleet: test\n{pools}models:\n  tiny: {{ source: \"hf:org/tiny\" }}\n\
+         workers:\n  chat: {{ model: tiny, on: [one/cpu] }}\n"
+    ));
+    slow(&office);
+    let busy = Busy::start(office.command(APPLY), "download tiny ...");
+    office.rbee(APPLY).exits(7);
+    busy.signal("KILL");
+    assert_eq!(busy.end().code, -1);
+    office.rbee(APPLY).exits(0).says("1 downloaded");
+    office.rbee(&["plan", "--detailed-exitcode"]).exits(0);
+    office.rbee(&["destroy", "--yes"]).exits(0);
+}
+
+#[test]
+fn who_is_refused_on_one_pool_holds_no_other() {
+    let office = Office::new();
+    let _pools = ["one", "two"].map(|name| office.desk.lab.sshd(name));
+    let fleet = |name: &str, pools: &[&str]| {
+        let declared: String = pools
+            .iter()
+            .map(|pool| format!("  {pool}: {{ connect: ssh://{pool}, devices: [cpu] }}\n"))
+            .collect();
+        let text = format!(
+            "version: 1\nfleet: {name}\npools:\n{declared}models:\n  \
+             tiny: {{ source: \"hf:org/tiny\" }}\nworkers:\n  chat: {{ model: tiny, on: ['*/cpu'] }}\n"
+        );
+        std::fs::write(office.desk.path(&format!("{name}.yaml")), text).unwrap();
+    };
+    fleet("both", &["one", "two"]);
+    fleet("second", &["two"]);
+    fleet("first", &["one"]);
+    let of = |fleet: &'static str| ["-f", fleet, "apply", "--yes"];
+    // Both have a hive from here on.
+    office.rbee(&of("both.yaml")).exits(0);
+    office
+        .rbee(&["-f", "both.yaml", "destroy", "--yes"])
+        .exits(0);
+    slow(&office);
+    let busy = Busy::start(office.command(&of("second.yaml")), "download tiny ...");
+    let patient = [&of("both.yaml")[..], &["--lock-timeout", "100"]].concat();
+    let mut waits = Busy::start(office.command(&patient), "Waiting: ");
+    let refused = office.rbee(&of("both.yaml")).exits(7).says("pool `two`");
+    assert!(!refused.err.contains("pool `one`"), "{}", refused.err);
+    let patient = [&of("first.yaml")[..], &["--lock-timeout", "100"]].concat();
+    let first = Busy::start(office.command(&patient), "download tiny ...");
+    assert!(waits.child.try_wait().unwrap().is_none());
+    busy.end().exits(0);
+    first.end().exits(0);
+    waits.end().exits(0);
+    for fleet in ["both.yaml", "second.yaml", "first.yaml"] {
+        office
+            .rbee(&["-f", fleet, "plan", "--detailed-exitcode"])
+            .exits(0);
+        office.rbee(&["-f", fleet, "destroy", "--yes"]).exits(0);
+    }
+}
+
+/// The command with this said about its signals.
+fn under(option: &str, command: &Command) -> Command {
+    let mut env = Command::new("env");
+    env.arg(option)
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(command.get_current_dir().unwrap())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => env.env(name, value),
+            None => env.env_remove(name),
+        };
+    }
+    env
+}
+
+#[test]
+fn a_hangup_interrupts_unless_the_run_is_to_outlive_its_terminal() {
+    let office = Office::new();
+    office.fleet("hf:org/tiny");
+    slow(&office);
+    let command = under("--default-signal=HUP", &office.command(APPLY));
+    let busy = Busy::start(command, "download tiny ...");
+    busy.signal("HUP");
+    busy.end().exits(130).says("download tiny: left under way");
+    let command = under("--ignore-signal=HUP", &office.command(APPLY));
+    let busy = Busy::start(command, "download tiny ...");
+    busy.signal("HUP");
+    busy.end().exits(0).says("1 downloaded");
+    office.rbee(&["destroy", "--yes"]).exits(0);
+}
