@@ -1,5 +1,6 @@
 //! The address of a worker in its fleet: `name/pool/device/ordinal`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -97,6 +98,18 @@ impl fmt::Display for WorkerAddress {
             ..
         } = self;
         f.pad(&format!("{}/{pool}/{device}/{ordinal}", self.label()))
+    }
+}
+
+impl schemars::JsonSchema for WorkerAddress {
+    fn schema_name() -> Cow<'static, str> {
+        "WorkerAddress".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^[^/]+/[^/]+/[^/]+/[0-9]+$" })
     }
 }
 

@@ -3,6 +3,7 @@
 //! A fingerprint covers what makes a thing what it is, and nothing that changes while it stays the same: the process of a
 //! worker, not whether it answers just now.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::WorkerAddress;
@@ -12,7 +13,7 @@ use crate::name::{FleetName, ModelId, WorkerId};
 use crate::worker::WorkerRecord;
 
 /// One thing of a pool as it was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fact {
     pub about: About,
     /// None where there was no such thing.
@@ -20,7 +21,7 @@ pub struct Fact {
 }
 
 /// Which thing of the pool.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum About {
     /// The installed build.

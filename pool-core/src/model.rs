@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::device::Backend;
@@ -16,7 +17,7 @@ mod needed;
 pub use needed::{gguf_file, needed_file, needed_files};
 
 /// One file of a model: its content is known before it travels.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelFile {
     pub path: FilePath,
     /// Bytes.
@@ -28,7 +29,7 @@ pub struct ModelFile {
 const MOST_BYTES: u64 = 1 << 50;
 
 /// The files of a model, sorted by path, and what its `config.json` or GGUF file says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Manifest {
     pub files: Vec<ModelFile>,
     #[serde(flatten)]
@@ -63,7 +64,7 @@ impl Manifest {
 }
 
 /// What the model's own files say about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelFacts {
     pub format: Format,
     /// `model_type` of config.json, such as `llama`, or what a GGUF file says in its place.
@@ -80,7 +81,7 @@ pub struct ModelFacts {
 }
 
 /// How the weights are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     Safetensors,

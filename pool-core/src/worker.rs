@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::WorkerAddress;
@@ -12,7 +13,7 @@ use crate::name::{FleetName, ModelId, WorkerId};
 use crate::weights::{Dtype, Quantization};
 
 /// Everything that decides what one worker process is. Two workers with equal specs are alike.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerSpec {
     /// Where it stands in its fleet; none when a person spawned it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,7 +43,7 @@ pub struct WorkerSpec {
 }
 
 /// Who starts a worker again after a crash or a boot.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Supervise {
     /// Nobody, but for the next apply.
@@ -79,7 +80,7 @@ impl std::fmt::Display for Supervise {
 }
 
 /// The question that a worker must answer before it counts as ready.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Canary {
     pub prompt: String,
     /// The text that the answer must hold; any text will do when absent.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use pool_core::digest::Sha256;
 use pool_core::name::PoolName;
 use pool_core::observation::{Platform, PoolObservation};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The answers of all pools that were asked.
@@ -39,7 +40,7 @@ pub struct Bare {
 }
 
 /// Why nothing is known of a pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unknown {
     /// The pool was not reached; otherwise it was, and its hive refused.
     pub unreachable: bool,

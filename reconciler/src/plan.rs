@@ -11,13 +11,14 @@ use pool_core::name::{FleetName, ModelId, PoolName, WorkerId};
 use pool_core::rpc::Subject;
 use pool_core::source::Source;
 use pool_core::worker::{Canary, WorkerSpec};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::observed::Unknown;
 use crate::reason::Reason;
 
 /// What would be done, in an order in which it can be done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     pub version: u32,
     pub fleet: FleetName,
@@ -94,7 +95,7 @@ impl Plan {
 }
 
 /// Counts of a plan's actions. A replacement counts once, not as a spawn and a stop.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     pub install: usize,
     pub register: usize,
@@ -117,12 +118,12 @@ pub struct Totals {
 }
 
 /// Names an action within its plan: its position, counted from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ActionId(pub u32);
 
 /// One step on one pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Action {
     pub id: ActionId,
     pub pool: PoolName,
@@ -140,7 +141,7 @@ pub struct Action {
 }
 
 /// What is done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum ActionKind {
     /// Bring the programs to the pool and make them the current ones.
@@ -201,7 +202,7 @@ pub enum ActionKind {
 }
 
 /// A file that a pool needs, and where it comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FetchFile {
     #[serde(flatten)]
     pub file: ModelFile,
@@ -246,7 +247,7 @@ impl Way {
 }
 
 /// Where the content of a file comes from. What a pool cannot give, the hub or the operator does.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Supply {
     /// It is here, and was touched since it was checked: it is read again, and brought only when it is wrong.
@@ -259,7 +260,7 @@ pub enum Supply {
 }
 
 /// What bringing the models of one pool takes, in bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Bill {
     pub from_hub: u64,
     pub from_pools: u64,
@@ -277,7 +278,7 @@ pub struct Bill {
 }
 
 /// The memory of a worker against that of its device, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fit {
     pub bytes: u64,
     /// The files of the model do not tell what it takes.
@@ -289,7 +290,7 @@ pub struct Fit {
 }
 
 /// How one worker takes the place of another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     /// The new one is ready before the old one stops.
@@ -299,7 +300,7 @@ pub enum Order {
 }
 
 /// A model that nobody serves while the plan is carried out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Outage {
     pub model: ModelId,
     /// The workers that are down.
@@ -320,7 +321,7 @@ impl Outage {
 }
 
 /// Something that should be done and cannot.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Blocked {
     pub pool: PoolName,
     pub what: String,
@@ -328,7 +329,7 @@ pub struct Blocked {
 }
 
 /// A pool that did not answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UnknownPool {
     pub pool: PoolName,
     #[serde(flatten)]

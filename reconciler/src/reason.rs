@@ -3,10 +3,11 @@
 use std::fmt;
 
 use pool_core::path::FilePath;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Why an action is in a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Reason {
     NotInstalled,
@@ -28,7 +29,7 @@ pub enum Reason {
 }
 
 /// One field of a thing and how it moves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FieldChange {
     pub field: String,
     pub from: String,

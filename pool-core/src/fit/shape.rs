@@ -1,5 +1,6 @@
 //! The sizes of a decoder, and what follows from them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::MOST_ROWS;
@@ -7,7 +8,7 @@ use super::kept::{Kept, Kv, matrix};
 use crate::device::Backend;
 
 /// The sizes of a decoder of the families of Llama.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Shape {
     pub layers: u32,
     pub hidden: u32,
