@@ -8,8 +8,9 @@ use pool_core::model::Manifest;
 use pool_core::source::Source;
 use pool_core::units;
 use reconciler::desired::Builds;
-use reconciler::observed::{Observed, PoolState};
-use reconciler::plan::{ActionKind, Plan, Supply, UnknownPool};
+use reconciler::observed::Observed;
+use reconciler::plan::{ActionKind, Plan, Supply};
+use reconciler::stale;
 
 use super::prepare::{Prepared, Site};
 use crate::cli::Global;
@@ -38,7 +39,9 @@ pub async fn to_apply(
         purpose: saved.purpose,
     };
     let decide = |observed: &Observed, builds: Builds| {
-        let mut changed = builds_changed(&saved.plan, &builds);
+        let stale = stale::stale(&saved.plan, observed).into_iter();
+        let mut changed: BTreeSet<String> = stale.map(|stale| stale.text).collect();
+        changed.extend(builds_changed(&saved.plan, &builds));
         changed.extend(folders_changed(&saved.plan, &folder));
         if changed.is_empty() {
             Ok(with_unknown(saved.plan, observed))
@@ -113,15 +116,8 @@ fn folders_changed(plan: &Plan, folder: &Path) -> BTreeSet<String> {
 
 /// The plan, which says of the pools that do not answer now that they do not.
 fn with_unknown(mut plan: Plan, observed: &Observed) -> Plan {
-    for (pool, state) in &observed.pools {
-        if let PoolState::Unknown(unknown) = state
-            && !plan.unknown.iter().any(|known| known.pool == *pool)
-        {
-            plan.unknown.push(UnknownPool {
-                pool: pool.clone(),
-                unknown: unknown.clone(),
-            });
-        }
-    }
+    let mut unknown = stale::unknown(&plan, observed);
+    unknown.retain(|now| !plan.unknown.iter().any(|then| then.pool == now.pool));
+    plan.unknown.extend(unknown);
     plan
 }
