@@ -6,7 +6,9 @@
 //! | `others` | Ansible and pyinfra |
 //! | `gather` | rounds of plans and of what others take to ask the same |
 //! | `hive` | what one pool takes to answer |
+//! | `decide` | plans without pools |
 
+mod decide;
 mod gather;
 mod hive;
 mod others;
@@ -56,7 +58,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     };
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
     type Part = fn(&Bench) -> anyhow::Result<Vec<Row>>;
-    let parts: [(&str, Part); 2] = [("gather", gather::measure), ("hive", hive::measure)];
+    let parts: [(&str, Part); 3] = [("gather", gather::measure), ("hive", hive::measure)];
     for (name, measure) in parts {
         machine.look_for_others();
         match measure(&bench) {
