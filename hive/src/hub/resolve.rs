@@ -80,17 +80,14 @@ pub async fn resolve(source: &Source, access: &HubAccess) -> Result<Resolved> {
         .buffered(AT_ONCE)
         .try_collect()
         .await?;
-    let facts = match gguf_file(&needed) {
-        Some(gguf) => {
-            let size = looked.iter().find(|looked| looked.file.path == *gguf);
-            let size = size.map_or(0, |looked| looked.file.size);
-            let facts = head::facts(&repo, gguf, size).await?;
-            facts.map_err(|error| not_a_model(NotAModel::Gguf(error.to_string())))?
-        }
-        None => {
-            let config = looked.iter().find_map(|looked| looked.config.as_deref());
-            ModelFacts::from_config(config.unwrap_or_default()).map_err(not_a_model)?
-        }
+    let facts = if let Some(gguf) = gguf_file(&needed) {
+        let size = looked.iter().find(|looked| looked.file.path == *gguf);
+        let size = size.map_or(0, |looked| looked.file.size);
+        let facts = head::facts(&repo, gguf, size).await?;
+        facts.map_err(|error| not_a_model(NotAModel::Gguf(error.to_string())))?
+    } else {
+        let config = looked.iter().find_map(|looked| looked.config.as_deref());
+        ModelFacts::from_config(config.unwrap_or_default()).map_err(not_a_model)?
     };
     let files = looked.into_iter().map(|looked| looked.file).collect();
     let manifest = Manifest::new(files, facts);

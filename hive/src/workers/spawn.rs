@@ -61,18 +61,15 @@ pub async fn spawn(
         let place = begin::look(&home, &spec)?;
         place.clear(&home)?;
         tidy(hive, &home);
-        match place.live {
-            Some(mut record) => {
-                if record.protect != options.protect {
-                    record.protect = options.protect;
-                    record::save(&home, &record)?;
-                }
-                Ok((record, false))
+        if let Some(mut record) = place.live {
+            if record.protect != options.protect {
+                record.protect = options.protect;
+                record::save(&home, &record)?;
             }
-            None => {
-                let record = begin::begin(hive, &home, spec, &options)?;
-                Ok((record, true))
-            }
+            Ok((record, false))
+        } else {
+            let record = begin::begin(hive, &home, spec, &options)?;
+            Ok((record, true))
         }
     })?;
     loop {

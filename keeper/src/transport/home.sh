@@ -6,8 +6,12 @@
 h="${RBEE_HOME:-}";
 if [ -z "$h" ]; then
   if [ "$(uname -s)" = Darwin ]; then
-    h="$HOME/Library/Application Support/rbee";
+    h="${HOME:?is not set}/Library/Application Support/rbee";
   else
-    h="${XDG_DATA_HOME:-$HOME/.local/share}/rbee";
+    h="${XDG_DATA_HOME:-${HOME:?is not set}/.local/share}/rbee";
   fi;
 fi;
+case "$h" in
+  /*) ;;
+  *) echo "the home of rbee is a relative path: $h; let RBEE_HOME start with /" >&2; exit 1 ;;
+esac;
