@@ -3,10 +3,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod cli;
+mod expect;
 mod faults;
+mod gate;
+mod home;
 mod hub;
 mod identity;
+mod lease;
 mod life;
 mod models;
+mod owner;
 mod rpc;
 mod util;

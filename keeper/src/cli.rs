@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use pool_core::name::WorkerName;
 
 use crate::progress::Output;
 use crate::transport::Options;
@@ -97,6 +98,8 @@ pub enum Command {
     Destroy(Destroy),
     /// Follow fleet.yaml and the pools
     Watch(Watch),
+    /// Take what people started on a pool into the fleet, and write it into fleet.yaml
+    Import(Import),
     /// Ask a worker something
     Infer(Infer),
     /// Run a command of rbee-hive on a pool
@@ -247,6 +250,22 @@ pub enum SchemaOf {
     Stream,
     /// What `status --json` prints
     Status,
+}
+
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The models and workers, by id or the start of it [default: all that belong to no fleet]
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// The pool; may be left out where the fleet has one
+    #[arg(long, value_name = "NAME")]
+    pub pool: Option<String>,
+    /// What the worker is called in fleet.yaml [default: as its model]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<WorkerName>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,8 +5,9 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use pool_core::facts::Fact;
 use pool_core::model::{CatalogEntry, ModelFile};
-use pool_core::rpc::{Call, Event, GREETING, Hello, HiveError, Outcome, Reply, Request};
+use pool_core::rpc::{Call, Event, GREETING, Hello, HiveError, Holder, Outcome, Reply, Request};
 use pool_core::worker::{WorkerRecord, WorkerSpec};
 
 /// A running `rbee-hive rpc`.
@@ -54,16 +55,18 @@ impl Connection {
 
     /// Sends a call and returns its id.
     pub fn send(&mut self, request: Request) -> u64 {
+        self.send_expecting(Vec::new(), request)
+    }
+
+    fn send_expecting(&mut self, expect: Vec<Fact>, request: Request) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
-        let mut line = serde_json::to_vec(&Call {
+        let call = Call {
             id,
-            expect: Vec::new(),
+            expect,
             request,
-        })
-        .unwrap();
-        line.push(b'\n');
-        self.write(&line);
+        };
+        self.write(&line(&call));
         id
     }
 
@@ -95,8 +98,27 @@ impl Connection {
     }
 
     pub fn call(&mut self, request: Request) -> Result<Outcome, HiveError> {
-        let id = self.send(request);
+        self.call_expecting(Vec::new(), request)
+    }
+
+    pub fn call_expecting(
+        &mut self,
+        expect: Vec<Fact>,
+        request: Request,
+    ) -> Result<Outcome, HiveError> {
+        let id = self.send_expecting(expect, request);
         self.answer(id)
+    }
+
+    /// Takes the pool for an apply, and returns the id of the call that holds it.
+    pub fn lock(&mut self, holder: &Holder) -> Result<u64, HiveError> {
+        let holder = holder.clone();
+        let id = self.send(Request::Lock { holder });
+        match self.event(id) {
+            Some(Event::Locked) => Ok(id),
+            Some(Event::Error(error)) => Err(error),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Announces content and returns where the hive wants it from.
@@ -128,6 +150,13 @@ impl Connection {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
+}
+
+/// A call as it goes over the connection.
+pub fn line(call: &Call) -> Vec<u8> {
+    let mut line = serde_json::to_vec(call).unwrap();
+    line.push(b'\n');
+    line
 }
 
 /// The calls with an answer of their own shape.

@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use pool_core::digest::Sha256;
 use pool_core::model::{CatalogEntry, Manifest, ModelFacts, ModelFile, Origin};
 use pool_core::observation::{ObservedWorker, PoolObservation};
-use pool_core::worker::{Supervise, WorkerRecord, WorkerSpec};
+use pool_core::rpc::Request;
+use pool_core::worker::{Canary, Supervise, WorkerRecord, WorkerSpec};
 use serde::de::DeserializeOwned;
 
-pub use connection::Connection;
+pub use connection::{Connection, line};
 pub use programs::Worker;
 
 /// The model that the repository brings.
@@ -214,4 +215,13 @@ pub fn get(record: &WorkerRecord, path: &str) -> String {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     text
+}
+
+/// The request for a worker with this canary.
+pub fn spawn(spec: &WorkerSpec, canary: Canary) -> Request {
+    Request::Spawn {
+        spec: Box::new(spec.clone()),
+        canary,
+        protect: false,
+    }
 }

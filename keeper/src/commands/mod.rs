@@ -3,6 +3,7 @@
 mod apply;
 mod destroy;
 mod drift;
+mod import;
 mod infer;
 mod init;
 mod lock;
@@ -58,6 +59,7 @@ pub async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failure> {
         Command::Status => status::run(&global, terminal).await,
         Command::Destroy(args) => destroy::run(&global, &args, terminal).await,
         Command::Watch(args) => watch::run(&global, &args, terminal).await,
+        Command::Import(args) => import::run(&global, &args, terminal).await,
         Command::Infer(args) => infer::run(&global, args, terminal).await,
         Command::Pool(args) => pool::run(&global, &args, terminal).await,
         Command::Completions { shell } => {
@@ -74,6 +76,7 @@ fn streams(command: &Command) -> bool {
     !matches!(
         command,
         Command::Init(_)
+            | Command::Import(_)
             | Command::Schema { .. }
             | Command::Infer(_)
             | Command::Pool(_)

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::fleet_file::FleetFile;
 use crate::pools::endpoint;
 use crate::terminal::Terminal;
-use crate::transport::{Connection, HiveState};
+use crate::transport::{Connection, HiveClient, HiveState};
 
 const HELP: &str = "\
 Run a command of rbee-hive on a pool
@@ -44,22 +44,7 @@ pub async fn run(global: &Global, args: &Pool, terminal: Terminal) -> Result<Exi
     }
     let file = FleetFile::load(global.file.as_deref())?;
     let name = choose(&file, pool)?;
-    let Some(declared) = file.fleet.pools.get(&name) else {
-        return Err(unknown_pool(&file, name.as_str()));
-    };
-    let connection = Connection::connect(&name, &endpoint(declared), &global.transport()).await?;
-    let hive = match connection.open().await?.hive {
-        HiveState::Running(hive) => hive,
-        HiveState::Bare => {
-            return Err(
-                Failure::new(format!("rbee is not installed on pool `{name}`"))
-                    .help("`rbee apply` installs it"),
-            );
-        }
-        HiveState::Broken(broken) => {
-            return Err(Failure::new(format!("pool `{name}`: {broken}")).help(broken.help()));
-        }
-    };
+    let (connection, hive) = open(global, &file, &name).await?;
     let mut words = argv.iter().filter(|word| !word.starts_with('-'));
     let is_of_models = words.next().is_some_and(|word| word == "models");
     // Only what may ask the hub is told the token.
@@ -76,6 +61,28 @@ pub async fn run(global: &Global, args: &Pool, terminal: Terminal) -> Result<Exi
         other => Err(Failure::new(format!(
             "pool `{name}` answered something else: {other:?}"
         ))),
+    }
+}
+
+/// Reaches a pool whose hive has to run.
+pub(super) async fn open(
+    global: &Global,
+    file: &FleetFile,
+    name: &PoolName,
+) -> Result<(Connection, HiveClient), Failure> {
+    let Some(declared) = file.fleet.pools.get(name) else {
+        return Err(unknown_pool(file, name.as_str()));
+    };
+    let connection = Connection::connect(name, &endpoint(declared), &global.transport()).await?;
+    match connection.open().await?.hive {
+        HiveState::Running(hive) => Ok((connection, hive)),
+        HiveState::Bare => Err(
+            Failure::new(format!("rbee is not installed on pool `{name}`"))
+                .help("`rbee apply` installs it"),
+        ),
+        HiveState::Broken(broken) => {
+            Err(Failure::new(format!("pool `{name}`: {broken}")).help(broken.help()))
+        }
     }
 }
 
@@ -125,7 +132,8 @@ fn split(args: &[OsString]) -> Result<(Option<String>, Vec<String>), Failure> {
     Ok((pool, argv))
 }
 
-fn choose(file: &FleetFile, pool: Option<String>) -> Result<PoolName, Failure> {
+/// The pool with this name, or the only one.
+pub(super) fn choose(file: &FleetFile, pool: Option<String>) -> Result<PoolName, Failure> {
     if let Some(name) = pool {
         name.parse().map_err(|_| unknown_pool(file, &name))
     } else {

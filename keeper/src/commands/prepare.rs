@@ -95,7 +95,7 @@ pub async fn to_destroy(
 }
 
 /// What each model is. One of the hub that is not locked is looked up and locked; one that cannot be is not known.
-pub async fn contents(
+pub(super) async fn contents(
     global: &Global,
     file: &FleetFile,
     must_be_locked: bool,
