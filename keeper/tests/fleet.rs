@@ -1,8 +1,10 @@
 //! `rbee` as an operator runs it: whole fleets of real pools.
 
 mod apply;
+mod codes;
 mod commands;
 mod crash;
+mod drift;
 mod faults;
 mod gate;
 mod import;
@@ -10,8 +12,10 @@ mod lock;
 mod locks;
 mod models;
 mod network;
+mod output;
 mod saved;
 mod warm;
+mod watch;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -164,6 +168,16 @@ pub fn recorded_pid(record: &Path) -> Option<u32> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let id = record["id"].as_str()?.as_bytes();
     line.windows(id.len()).any(|part| part == id).then_some(pid)
+}
+
+/// Kills a process, and returns when it is gone.
+pub fn end(pid: u32) {
+    let pid = pid.to_string();
+    Command::new("kill").args(["-9", &pid]).status().unwrap();
+    let is_there = || fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
+    while is_there() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
 }
 
 impl Drop for Desk {

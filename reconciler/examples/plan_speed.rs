@@ -11,9 +11,7 @@ use std::time::Instant;
 
 use pool_core::device::{Backend, Device};
 use pool_core::digest::Sha256;
-use pool_core::model::{
-    CatalogEntry, CatalogFile, Format, Manifest, ModelFacts, ModelFile, Origin,
-};
+use pool_core::model::{CatalogEntry, Format, Manifest, ModelFacts, ModelFile, Origin};
 use pool_core::name::{FleetName, ModelId, PoolName};
 use pool_core::observation::{
     DeviceInfo, Memory, ObservedModel, ObservedWorker, Platform, PoolObservation,
@@ -23,9 +21,7 @@ use pool_core::weights::Dtype;
 use pool_core::worker::{
     Canary, ProcessIdentity, Supervise, WorkerRecord, WorkerSpec, WorkerState,
 };
-use reconciler::desired::{
-    Content, Desired, DesiredModel, DesiredPool, DesiredWorker, Purpose,
-};
+use reconciler::desired::{Content, Desired, DesiredModel, DesiredPool, DesiredWorker, Purpose};
 use reconciler::diff::diff;
 use reconciler::observed::{Observed, PoolState};
 use reconciler::plan::Plan;
@@ -161,7 +157,11 @@ impl Fleet {
         let pools = desired.pools.iter().map(|(name, wanted)| {
             let mut seen = empty();
             if is_there {
-                seen.models = wanted.models.iter().map(|(id, model)| self.model(id, model)).collect();
+                seen.models = wanted
+                    .models
+                    .iter()
+                    .map(|(id, model)| self.model(id, model))
+                    .collect();
                 let workers = wanted.workers.iter().enumerate();
                 let workers = workers.map(|(n, (address, worker))| {
                     let content = wanted.models[&worker.model].content.as_ref().unwrap();
@@ -199,7 +199,12 @@ impl Fleet {
 /// The files of a usual repository: four of weights, and what belongs to them.
 fn manifest(model: usize) -> Manifest {
     let weights = (1..=4).map(|n| (format!("model-{n:05}-of-00004.safetensors"), 4 << 30));
-    let others = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"];
+    let others = [
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ];
     let others = others.map(|name| (name.to_owned(), 10_000));
     let files = weights.chain(others).map(|(path, size)| ModelFile {
         sha256: Sha256::of(format!("{model} {path}")),

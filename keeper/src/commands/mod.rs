@@ -76,6 +76,7 @@ fn streams(command: &Command) -> bool {
     !matches!(
         command,
         Command::Init(_)
+            | Command::Import(_)
             | Command::Schema { .. }
             | Command::Infer(_)
             | Command::Pool(_)

@@ -1,1 +1,163 @@
+//! Comments that nothing of a plan can break out of.
 
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use pulldown_cmark::{Event, Options, Parser};
+use reconciler::observed::Unknown;
+use reconciler::plan::{ActionId, Blocked, Outage, UnknownPool};
+use reconciler::reason::Reason;
+
+use super::*;
+
+fn plan(texts: &[String; 4], times: usize) -> Plan {
+    let [blocked, cause, help, warning] = texts;
+    let blocked = Blocked {
+        pool: "mac".parse().unwrap(),
+        what: blocked.clone(),
+        why: cause.clone(),
+    };
+    let unknown = UnknownPool {
+        pool: "box".parse().unwrap(),
+        unknown: Unknown {
+            unreachable: true,
+            cause: cause.clone(),
+            help: Some(help.clone()),
+        },
+    };
+    let fetched = Action {
+        id: ActionId(0),
+        pool: "mac".parse().unwrap(),
+        kind: ActionKind::Fetch {
+            model: "tiny".parse().unwrap(),
+            source: "hf:org/repo".parse().unwrap(),
+            commit: None,
+            files: Vec::new(),
+        },
+        reason: Reason::Failed {
+            cause: cause.clone(),
+        },
+        needs: Vec::new(),
+        after: Vec::new(),
+        facts: Vec::new(),
+    };
+    let removed = Action {
+        kind: ActionKind::Unregister {
+            model: "old".parse().unwrap(),
+            bytes: 1000,
+        },
+        reason: Reason::NotDeclared,
+        ..fetched.clone()
+    };
+    Plan {
+        version: Plan::VERSION,
+        fleet: "home".parse().unwrap(),
+        actions: vec![fetched, removed],
+        blocked: vec![blocked; times],
+        unknown: vec![unknown],
+        warnings: vec![warning.clone(); times],
+        outages: vec![Outage {
+            model: "tiny".parse().unwrap(),
+            workers: vec!["chat/mac/cpu/0".parse().unwrap()],
+            ms: Some(2100),
+            max_ms: Some(0),
+        }],
+        bills: BTreeMap::new(),
+    }
+}
+
+fn shown(texts: &[String; 4], times: usize) -> String {
+    let plan = plan(texts, times);
+    text(&plan, &Places::new(), Purpose::Apply, None)
+}
+
+/// What a reader of Markdown makes of it, whatever stands in the code spans.
+fn skeleton(markdown: &str) -> Vec<String> {
+    let events = Parser::new_ext(markdown, Options::all());
+    let events = events.map(|event| match event {
+        Event::Code(_) => "code".to_owned(),
+        event => format!("{event:?}"),
+    });
+    events.collect()
+}
+
+fn nasty() -> impl Strategy<Value = String> {
+    let attack = prop::sample::select(vec![
+        "@everyone",
+        "<script>alert(1)</script>",
+        "<!--",
+        "`",
+        "``",
+        "```\n",
+        "|",
+        "\n\n# heading\n",
+        "\n- item",
+        "[x](http://x)",
+        "![x](y)",
+        "**",
+        "\\",
+        "\\`",
+        "&lt;",
+        "#123",
+        "$x$",
+        "\u{202e}",
+        "\u{1b}[31m",
+        "\u{2028}",
+        " ",
+        "\r\n\r\n",
+        "</details>",
+        "é日",
+    ]);
+    prop::collection::vec(
+        prop_oneof![attack.prop_map(str::to_owned), ".{0,12}"],
+        0..12,
+    )
+    .prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #[test]
+    fn no_text_changes_what_the_comment_is(texts in prop::array::uniform4(nasty())) {
+        let plain = ["a", "b", "c", "d"].map(str::to_owned);
+        prop_assert_eq!(skeleton(&shown(&texts, 2)), skeleton(&shown(&plain, 2)));
+    }
+
+    #[test]
+    fn it_is_never_longer_than_github_takes(texts in prop::array::uniform4(nasty()), times in 0..3000_usize) {
+        prop_assert!(shown(&texts, times).len() < 60_000);
+    }
+}
+
+#[test]
+fn what_takes_away_comes_first_and_a_cut_says_what_it_left_out() {
+    let texts = ["x", "y", "z", "w"].map(|text| text.repeat(200));
+    let text = shown(&texts, 1000);
+    assert!(text.len() < 60_000 && text.len() > 50_000, "{}", text.len());
+    let head = "### rbee plan: fleet `home`: 1 to check, 1 to remove, 1000 blocked, 1 pool not known\n\n\
+                **Stops or takes away**\n\n\
+                - **outage that is too long**: `` tiny is down for about 2.1 s while chat/mac/cpu/0 is \
+                replaced, and fleet.yaml allows `max_outage: 0s` ``\n- `-` model `old` on `mac`: ";
+    assert!(text.starts_with(head), "{text:.600}");
+    let order = ["Stops or takes away", "`old`", "**Blocked**", "**Not known"];
+    let places: Vec<usize> = order.iter().map(|part| text.find(part).unwrap()).collect();
+    assert!(places.is_sorted(), "{places:?}");
+    let last = text.lines().last().unwrap();
+    assert!(
+        last.starts_with("_Left out for want of room: ") && last.contains("of “Blocked”"),
+        "{last}"
+    );
+    assert!(last.contains("1000 of “To mind”"), "{last}");
+}
+
+#[test]
+fn a_plan_with_nothing_to_do_is_one_line() {
+    let plan = Plan {
+        actions: Vec::new(),
+        blocked: Vec::new(),
+        unknown: Vec::new(),
+        outages: Vec::new(),
+        ..plan(&Default::default(), 0)
+    };
+    let text = text(&plan, &Places::new(), Purpose::Apply, None);
+    assert_eq!(text, "### rbee plan: fleet `home`: no changes\n");
+}

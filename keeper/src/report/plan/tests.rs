@@ -68,6 +68,7 @@ fn bring(
         source: source.clone(),
         commit: commit.clone(),
         manifest: Manifest::new(all, facts),
+        protect: false,
     };
     let fetch = ActionKind::Fetch {
         model,
@@ -221,4 +222,146 @@ b
 Plan: 3 to remove.
 ";
     assert_eq!(shown(&plan), expected);
+}
+
+/// Starts a worker.
+fn spawn(plan: &mut Plan, replaces: Option<Order>, reason: Reason) -> &mut ActionKind {
+    let id = ActionId(u32::try_from(plan.actions.len()).unwrap());
+    let spec = pool_core::worker::WorkerSpec {
+        address: Some("chat/here/cpu/0".parse().unwrap()),
+        fleet: Some("home".parse().unwrap()),
+        model: "tiny".parse().unwrap(),
+        model_digest: Sha256::of("tiny"),
+        device: "cpu".parse().unwrap(),
+        slots: 2,
+        context: None,
+        dtype: pool_core::weights::Dtype::default(),
+        quantize: None,
+        advertise: None,
+        supervise: Supervise::Systemd,
+    };
+    plan.actions.push(Action {
+        id,
+        pool: "here".parse().unwrap(),
+        kind: ActionKind::Spawn {
+            spec: Box::new(spec),
+            replaces,
+            canary: Canary {
+                expect: Some("Paris".into()),
+                ..Canary::default()
+            },
+            protect: true,
+            restore: None,
+            fit: None,
+        },
+        reason,
+        needs: Vec::new(),
+        after: Vec::new(),
+        facts: Vec::new(),
+    });
+    &mut plan.actions[id.0 as usize].kind
+}
+
+#[test]
+fn a_new_worker_is_shown_with_what_is_set_of_it() {
+    let mut plan = empty();
+    spawn(&mut plan, None, Reason::NotThere);
+    let expected = "\
+here
+    + worker   chat/here/cpu/0  (not there yet)
+          model: tiny
+          slots: 2
+          supervise: systemd (a unit is written for it)
+          canary: \"What is the capital of France?\", to be answered with \"Paris\"
+          protect: true
+
+Plan: 1 to spawn.
+";
+    assert_eq!(shown(&plan), expected);
+}
+
+#[test]
+fn an_outage_tells_the_time_and_what_is_allowed() {
+    let mut plan = empty();
+    let change = FieldChange {
+        field: "supervise".into(),
+        from: "systemd".into(),
+        to: "none".into(),
+    };
+    let reason = Reason::Changed {
+        fields: vec![change],
+    };
+    spawn(&mut plan, Some(Order::StopFirst), reason);
+    for (ms, max_ms) in [
+        (Some(2100), None),
+        (None, Some(0)),
+        (Some(190_000), Some(90_000)),
+    ] {
+        plan.outages.push(Outage {
+            model: "tiny".parse().unwrap(),
+            workers: vec!["chat/here/cpu/0".parse().unwrap()],
+            ms,
+            max_ms,
+        });
+    }
+    let expected = "\
+here
+  -/+ worker   chat/here/cpu/0  (supervise changed)
+          supervise: systemd → none (its unit is removed)
+
+outage: tiny is down for about 2.1 s while chat/here/cpu/0 is replaced
+outage: tiny is down for a time that nobody has measured while chat/here/cpu/0 is replaced, and fleet.yaml allows `max_outage: 0s`
+outage: tiny is down for about 4 min while chat/here/cpu/0 is replaced, and fleet.yaml allows `max_outage: 90s`
+Plan: 1 to replace.
+";
+    assert_eq!(shown(&plan), expected);
+}
+
+#[test]
+fn no_line_is_wider_than_the_terminal() {
+    let mut plan = empty();
+    let files = [(file("model.safetensors", 988_100_000), Some(Supply::Hub))];
+    bring(
+        &mut plan,
+        "workstation",
+        "hf:org/repo",
+        &files,
+        Reason::NotThere,
+    );
+    spawn(
+        &mut plan,
+        None,
+        Reason::Failed {
+            cause: "out of memory ".repeat(20),
+        },
+    );
+    plan.warnings
+        .push("the new one needs what the old one has ".repeat(9));
+    plan.blocked.push(reconciler::plan::Blocked {
+        pool: "mac".parse().unwrap(),
+        what: "worker chat/mac/metal:0/0".into(),
+        why: format!("{} is full", "/a/long/path".repeat(20)),
+    });
+    let bill = Bill {
+        from_hub: 988_100_000,
+        from_pools: 988_100_000,
+        from_operator: 988_100_000,
+        here: 988_100_000,
+        peak_disk: 988_100_000,
+        disk_free: Some(988_100_000),
+        seconds: Some(7500),
+    };
+    plan.bills.insert("workstation".parse().unwrap(), bill);
+    for width in [40, 80, 100] {
+        let text = text(&plan, &Places::new(), Purpose::Apply, style(Some(width)));
+        for line in text.lines() {
+            assert!(line.chars().count() <= width, "{width}: {line}");
+        }
+        let words = |text: &str| {
+            text.split_whitespace()
+                .filter(|word| *word == "memory")
+                .count()
+        };
+        assert_eq!(words(&text), words(&shown(&plan)), "words are lost");
+    }
 }

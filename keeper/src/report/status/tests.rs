@@ -1,1 +1,124 @@
+//! Tables of a fleet that has everything.
 
+use serde_json::{Value, json};
+
+use super::*;
+
+fn worker(id: &str, fleet: Option<&str>, state: &str, alive: bool, answers: bool) -> Value {
+    let digest = "5443b471a4371fca32a7279388f2a5e4fd46f4d9ab5e9107ca3fc608d9836522";
+    let address = format!("{id}/workstation/cuda:0/0");
+    json!({
+        "version": 1, "id": id, "spec_hash": digest, "address": fleet.map(|_| address), "fleet": fleet,
+        "model": "qwen-0.5b", "model_digest": digest, "device": "cuda:0", "slots": 4,
+        "listen": "192.168.1.20:8001",
+        "process": { "pid": 27406, "pid_started_at": 5, "boot_id": "b" },
+        "started_at": "2026-01-01T00:00:00Z", "state": state, "log": "/log", "program": "/worker",
+        "protect": true, "alive": alive, "answers": answers,
+        "health": answers.then(|| json!({
+            "slots": { "total": 4, "busy": 1 }, "memory": 1_200_000_000, "us_per_token": 25_000
+        })),
+    })
+}
+
+fn observed(workers: &[Value]) -> Observed {
+    let device = |device: &str| {
+        let memory = json!({ "total": 25_300_000_000_u64, "available": 13_200_000_000_u64 });
+        json!({ "device": device, "name": "a device", "memory": memory })
+    };
+    let memory = json!({ "total": 64_000_000_000_u64, "available": 32_000_000_000_u64 });
+    let value = json!({ "pools": {
+        "workstation": {
+            "state": "known", "hostname": "workstation.home.arpa",
+            "platform": { "os": "Linux", "arch": "x86_64" }, "home": "/home", "hive_version": "1",
+            "disk_free_bytes": 500_000_000_000_u64, "memory": memory,
+            "devices": [device("cpu"), device("cuda:0")], "models": [], "workers": workers,
+        },
+        "spare": { "state": "bare", "platform": { "os": "Linux", "arch": "aarch64" } },
+    }});
+    serde_json::from_value(value).unwrap()
+}
+
+fn style(width: Option<usize>, unicode: bool) -> Style {
+    Style {
+        colour: false,
+        width,
+        unicode,
+    }
+}
+
+fn home() -> FleetName {
+    "home".parse().unwrap()
+}
+
+#[test]
+fn everything_is_in_the_tables_with_its_owner() {
+    let workers = [
+        worker("chat", Some("home"), "ready", true, true),
+        worker("theirs", Some("lab"), "ready", true, true),
+        worker("tiny-1", None, "starting", true, false),
+    ];
+    let (fleet, observed) = (home(), observed(&workers));
+    let document = StatusDocument::new(&fleet, &observed);
+    assert_eq!((document.exit, document.problems.len()), (0, 0));
+    let text = document.text(style(None, true));
+    for part in [
+        "workstation  up     workstation.home.arpa  cpu     ▕████░░░░▏ 12.1 of 25.3 GB  500.0 GB",
+        "                                           cuda:0  ▕████░░░░▏ 12.1 of 25.3 GB\n",
+        "spare        bare   Linux aarch64\n",
+        "chat/workstation/cuda:0/0    workstation  ready     1/4    40.0   1.2 GB",
+        "qwen-0.5b  lab        protected",
+        "tiny-1                       workstation  starting  -/4",
+        "(by hand)",
+    ] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+    let ascii = document.text(style(None, false));
+    assert!(
+        ascii.contains("[####....] 12.1 of 25.3 GB") && ascii.is_ascii(),
+        "{ascii}"
+    );
+}
+
+#[test]
+fn eighty_columns_hold_what_matters_most() {
+    let workers = [worker(
+        "everywhere.qwen-0.5b",
+        Some("home"),
+        "ready",
+        true,
+        true,
+    )];
+    let (fleet, observed) = (home(), observed(&workers));
+    let document = StatusDocument::new(&fleet, &observed);
+    for width in [40, 60, 80, 100] {
+        let text = document.text(style(Some(width), true));
+        let wide = text.lines().find(|line| line.chars().count() > width);
+        assert_eq!(wide, None, "{width}");
+    }
+    let text = document.text(style(Some(80), true));
+    for part in ["ready", "1/4", "home", "12.1 of 25.3 GB"] {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+}
+
+#[test]
+fn a_worker_of_the_fleet_that_does_not_serve_is_said_and_counts() {
+    let cases = [
+        ("ready", false, false, "dead", 1),
+        ("ready", true, false, "not answering", 1),
+        ("failed", false, false, "failed", 1),
+        ("starting", true, false, "starting", 0),
+    ];
+    for (state, alive, answers, word, exit) in cases {
+        for (owner, exit) in [("home", exit), ("lab", 0)] {
+            let observed = observed(&[worker("chat", Some(owner), state, alive, answers)]);
+            let fleet = home();
+            let document = StatusDocument::new(&fleet, &observed);
+            assert_eq!(document.exit, exit, "{state} {owner}");
+            let text = document.text(style(None, true));
+            assert!(text.contains(&format!("  {word}")), "{text}");
+            let told = text.contains(&format!("{word}: chat/workstation/cuda:0/0: "));
+            assert_eq!(told, exit == 1, "{text}");
+        }
+    }
+}
