@@ -88,8 +88,10 @@ impl Actor<'_> {
                 source,
                 commit,
                 manifest,
+                protect,
             } => {
-                let entry = entry(model, self.fleet, source, commit.as_ref(), manifest);
+                let mut entry = entry(model, self.fleet, source, commit.as_ref(), manifest);
+                entry.protect = *protect;
                 let request = Request::Register {
                     entry: Box::new(entry),
                 };

@@ -242,11 +242,7 @@ fn diff_bare(desired: &Desired, pool: &DesiredPool, bare: &Bare) -> PoolDrift {
 }
 
 fn diff_known(desired: &Desired, pool: &DesiredPool, seen: &PoolObservation) -> KnownDrift {
-    let mut drift = diff_contents(
-        desired,
-        pool,
-        &Seen::of(seen),
-    );
+    let mut drift = diff_contents(desired, pool, &Seen::of(seen));
     (drift.disk_free, drift.rates) = (seen.disk_free_bytes, seen.rates);
     drift.arrived.clone_from(&seen.arrived);
     if !drift.extra_models.is_empty() {
@@ -460,7 +456,10 @@ fn diff_contents(desired: &Desired, pool: &DesiredPool, seen: &Seen) -> KnownDri
     }
     for (id, model) in &mut drift.models {
         if let ModelDrift::Bring { in_use, .. } = model {
-            let mut users = pool.workers.iter().filter(|(_, worker)| worker.model == *id);
+            let mut users = pool
+                .workers
+                .iter()
+                .filter(|(_, worker)| worker.model == *id);
             *in_use = users.any(|(address, _)| !drift.workers.contains_key(address));
         }
     }

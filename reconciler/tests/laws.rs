@@ -395,7 +395,10 @@ fn the_simulation_reaches_every_kind_of_action() {
         *seen.entry("no memory").or_default() += no_room(false).count();
         *seen.entry("no memory after stopping").or_default() += no_room(true).count();
         *seen.entry("blocked").or_default() += plan.blocked.len();
-        let protected = plan.blocked.iter().filter(|blocked| blocked.why.contains("protected"));
+        let protected = plan
+            .blocked
+            .iter()
+            .filter(|blocked| blocked.why.contains("protected"));
         *seen.entry("protected").or_default() += protected.count();
         *seen.entry("unknown").or_default() += plan.unknown.len();
     }

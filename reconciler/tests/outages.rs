@@ -17,7 +17,10 @@ use crate::simulation::{self, MODELS, Simulation};
 fn serving(world: &Simulation) -> BTreeMap<ModelId, usize> {
     let models = MODELS.map(|model| model.parse::<ModelId>().unwrap());
     let serving = models.map(|model| (world.serving(&model), model));
-    serving.into_iter().map(|(count, model)| (model, count)).collect()
+    serving
+        .into_iter()
+        .map(|(count, model)| (model, count))
+        .collect()
 }
 
 /// Brings nobody up: what a hurry does last.
@@ -49,10 +52,16 @@ fn the_fleets_have_outages_and_replacements_that_take_turns() {
             let elsewhere = needs.any(|before| before.pool != action.pool);
             count("in turn, over pools", usize::from(elsewhere));
             if let ActionKind::Spawn { restore, .. } = &action.kind {
-                count("with the old one kept in mind", usize::from(restore.is_some()));
+                count(
+                    "with the old one kept in mind",
+                    usize::from(restore.is_some()),
+                );
             }
         }
-        let down = plan.warnings.iter().filter(|warning| warning.contains(" is down while "));
+        let down = plan
+            .warnings
+            .iter()
+            .filter(|warning| warning.contains(" is down while "));
         count("down while others serve", down.count());
     }
     assert_eq!(seen.len(), 5);

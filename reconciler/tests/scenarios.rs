@@ -79,7 +79,11 @@ fn outline(plan: &Plan) -> String {
         let (needs, after) = (ids("needs", &action.needs), ids("after", &action.after));
         writeln!(text, "{id} {pool}: {kind} ({reason}){needs}{after}").unwrap();
         for fact in &action.facts {
-            let was = if fact.was.is_some() { "there" } else { "absent" };
+            let was = if fact.was.is_some() {
+                "there"
+            } else {
+                "absent"
+            };
             writeln!(text, "     on {}: {was}", fact.about).unwrap();
         }
         if let ActionKind::Spawn {
@@ -119,7 +123,11 @@ fn outline(plan: &Plan) -> String {
         writeln!(text, "warning: {warning}").unwrap();
     }
     for outage in &plan.outages {
-        let too_long = if outage.is_too_long() { " too long" } else { "" };
+        let too_long = if outage.is_too_long() {
+            " too long"
+        } else {
+            ""
+        };
         writeln!(text, "{outage:?}{too_long}").unwrap();
     }
     for (pool, bill) in &plan.bills {

@@ -67,11 +67,15 @@ fn spoil(observed: &mut Observed, pool: &PoolName, about: &About) -> Option<Work
             }),
         },
         About::Place(address) => {
-            seen.workers.push(stranger(Some(FLEET), Some(address.clone())));
+            seen.workers
+                .push(stranger(Some(FLEET), Some(address.clone())));
         }
         About::Worker(id) => {
             let mut workers = seen.workers.iter_mut();
-            let record = &mut workers.find(|worker| worker.record.id == *id).unwrap().record;
+            let record = &mut workers
+                .find(|worker| worker.record.id == *id)
+                .unwrap()
+                .record;
             record.process.as_mut().unwrap().pid += 1000;
             return record.spec.address.clone();
         }
@@ -83,9 +87,11 @@ fn spoil(observed: &mut Observed, pool: &PoolName, about: &About) -> Option<Work
 fn slack(plan: &Plan, pool: &PoolName, device: Device) -> Option<u64> {
     let spawns = plan.actions.iter().filter(|action| action.pool == *pool);
     let slack = spawns.filter_map(|action| match &action.kind {
-        ActionKind::Spawn { spec, fit: Some(Fit { bytes, free, .. }), .. } if spec.device == device => {
-            Some((*free)? - bytes)
-        }
+        ActionKind::Spawn {
+            spec,
+            fit: Some(Fit { bytes, free, .. }),
+            ..
+        } if spec.device == device => Some((*free)? - bytes),
         _ => None,
     });
     slack.min()
@@ -247,15 +253,24 @@ workers: { chat: { model: one, on: [a/cpu] } }
         broken: None,
     };
     let mut observed = Observed {
-        pools: [("a".parse().unwrap(), simulation::fresh(&bare, simulation::build(1)))].into(),
+        pools: [(
+            "a".parse().unwrap(),
+            simulation::fresh(&bare, simulation::build(1)),
+        )]
+        .into(),
     };
     let plan = planned(&desired, &observed, Options::default());
     let pool: PoolName = "a".parse().unwrap();
     let place = About::Place("chat/a/cpu/0".parse().unwrap());
     spoil(&mut observed, &pool, &About::Model("one".parse().unwrap()));
     spoil(&mut observed, &pool, &place);
-    known(&mut observed, &pool).unwrap().devices[0].memory.available = 1 << 30;
-    let texts: Vec<String> = stale(&plan, &observed).into_iter().map(|stale| stale.text).collect();
+    known(&mut observed, &pool).unwrap().devices[0]
+        .memory
+        .available = 1 << 30;
+    let texts: Vec<String> = stale(&plan, &observed)
+        .into_iter()
+        .map(|stale| stale.text)
+        .collect();
     assert_eq!(
         texts,
         [

@@ -109,8 +109,22 @@ mod tests {
         assert_eq!("90s".parse::<Duration>(), "1m30s".parse());
         assert!("999999999h".parse::<Duration>().is_ok());
         for bad in [
-            "", "5", "s", "m5", "5 s", "5S", "-5s", "+5s", "1.5s", "5s5s", "5s1m", "1d", "5ms",
-            "1000000000s", "99999999999999999999s", "٣s",
+            "",
+            "5",
+            "s",
+            "m5",
+            "5 s",
+            "5S",
+            "-5s",
+            "+5s",
+            "1.5s",
+            "5s5s",
+            "5s1m",
+            "1d",
+            "5ms",
+            "1000000000s",
+            "99999999999999999999s",
+            "٣s",
         ] {
             assert!(bad.parse::<Duration>().is_err(), "{bad:?}");
         }

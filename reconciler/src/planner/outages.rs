@@ -103,7 +103,10 @@ fn outages(plan: &Plan, drift: &Drift, workers: &Workers) -> Vec<Outage> {
         if goes_on || waits_for_a_spawn(plan, model, &stops) {
             continue;
         }
-        let mut down: Vec<_> = stops.iter().map(|(_, worker)| worker.address.clone()).collect();
+        let mut down: Vec<_> = stops
+            .iter()
+            .map(|(_, worker)| worker.address.clone())
+            .collect();
         down.sort_unstable();
         down.dedup();
         outages.push(Outage {
@@ -146,7 +149,11 @@ fn load_ms(drift: &Drift, worker: &Serving) -> Option<u64> {
 
 /// Says which workers are down while others serve their model.
 fn warn(plan: &mut Plan, workers: &Workers) {
-    let told: BTreeSet<_> = plan.outages.iter().flat_map(|outage| &outage.workers).collect();
+    let told: BTreeSet<_> = plan
+        .outages
+        .iter()
+        .flat_map(|outage| &outage.workers)
+        .collect();
     let mut waits_for: BTreeMap<ActionId, &Serving> = BTreeMap::new();
     let mut warnings = Vec::new();
     for action in &plan.actions {
@@ -167,12 +174,15 @@ fn warn(plan: &mut Plan, workers: &Workers) {
             } => {
                 let mut stops = action.needs.iter().filter_map(|id| waits_for.get(id));
                 let down = stops.find(|down| spec.address.as_ref() == Some(&down.address));
-                warnings.extend(down.filter(|down| !told.contains(&down.address)).map(|down| {
-                    format!(
-                        "{} is down while it is replaced: there is no memory for both",
-                        down.address
-                    )
-                }));
+                warnings.extend(
+                    down.filter(|down| !told.contains(&down.address))
+                        .map(|down| {
+                            format!(
+                                "{} is down while it is replaced: there is no memory for both",
+                                down.address
+                            )
+                        }),
+                );
             }
             _ => {}
         }

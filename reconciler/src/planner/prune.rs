@@ -24,9 +24,9 @@ pub(super) struct Done {
 impl Done {
     /// For each pool that has models which are not declared.
     pub fn of(plan: &Plan, drift: &Drift) -> BTreeMap<PoolName, Self> {
-        let extra = drift.pools.iter().filter(|(_, drift)| {
-            matches!(drift, PoolDrift::Known(known) if !known.extra_models.is_empty())
-        });
+        let extra = drift.pools.iter().filter(
+            |(_, drift)| matches!(drift, PoolDrift::Known(known) if !known.extra_models.is_empty()),
+        );
         let mut pools: BTreeMap<PoolName, Self> = extra
             .map(|(pool, _)| (pool.clone(), Self::default()))
             .collect();

@@ -12,7 +12,8 @@ use reconciler::observed::{Bare, Observed, PoolState, Unknown};
 
 use super::disk::Disk;
 use super::{
-    FLEET, GIB, MODELS, OTHER, POOLS, address, build, entry, fresh, linux, manifest, observed_worker,
+    FLEET, GIB, MODELS, OTHER, POOLS, address, build, entry, fresh, linux, manifest,
+    observed_worker,
 };
 
 pub fn observed() -> impl Strategy<Value = Observed> {
@@ -43,52 +44,55 @@ pub fn served(desired: &Desired) -> impl Strategy<Value = Observed> + use<> {
     });
     let pools: Vec<_> = pools.collect();
     pools.prop_map(|pools| {
-        let pools = pools.into_iter().map(|(name, workers, available, version)| {
-            let bare = Bare {
-                platform: linux(),
-                installed: None,
-                broken: None,
-            };
-            let PoolState::Known(mut seen) = fresh(&bare, build(1)) else {
-                unreachable!("a fresh pool is known");
-            };
-            seen.devices[0].memory.available = available;
-            for model in MODELS {
-                let fleet = Some(FLEET.parse().unwrap());
-                let mut entry = entry(&model.parse().unwrap(), &manifest(model, version), fleet);
-                entry.downloaded = true;
-                seen.models.push(ObservedModel {
-                    entry,
-                    damaged: Vec::new(),
-                    touched: Vec::new(),
-                });
-            }
-            for (n, (address, model, (slots, version, load_ms), is_there)) in
-                workers.into_iter().enumerate()
-            {
-                if !is_there {
-                    continue;
-                }
-                let spec = WorkerSpec {
-                    device: address.device,
-                    address: Some(address),
-                    fleet: Some(FLEET.parse().unwrap()),
-                    model_digest: manifest(&model, version).digest(),
-                    model: model.parse().unwrap(),
-                    slots,
-                    context: None,
-                    dtype: pool_core::weights::Dtype::Auto,
-                    quantize: None,
-                    advertise: None,
-                    supervise: Supervise::None,
+        let pools = pools
+            .into_iter()
+            .map(|(name, workers, available, version)| {
+                let bare = Bare {
+                    platform: linux(),
+                    installed: None,
+                    broken: None,
                 };
-                let id = format!("w{n}");
-                let mut worker = observed_worker(&id, spec, WorkerState::Ready, true, true);
-                (worker.record.memory, worker.record.load_ms) = (Some(3 * GIB), load_ms);
-                seen.workers.push(worker);
-            }
-            (name, PoolState::Known(seen))
-        });
+                let PoolState::Known(mut seen) = fresh(&bare, build(1)) else {
+                    unreachable!("a fresh pool is known");
+                };
+                seen.devices[0].memory.available = available;
+                for model in MODELS {
+                    let fleet = Some(FLEET.parse().unwrap());
+                    let mut entry =
+                        entry(&model.parse().unwrap(), &manifest(model, version), fleet);
+                    entry.downloaded = true;
+                    seen.models.push(ObservedModel {
+                        entry,
+                        damaged: Vec::new(),
+                        touched: Vec::new(),
+                    });
+                }
+                for (n, (address, model, (slots, version, load_ms), is_there)) in
+                    workers.into_iter().enumerate()
+                {
+                    if !is_there {
+                        continue;
+                    }
+                    let spec = WorkerSpec {
+                        device: address.device,
+                        address: Some(address),
+                        fleet: Some(FLEET.parse().unwrap()),
+                        model_digest: manifest(&model, version).digest(),
+                        model: model.parse().unwrap(),
+                        slots,
+                        context: None,
+                        dtype: pool_core::weights::Dtype::Auto,
+                        quantize: None,
+                        advertise: None,
+                        supervise: Supervise::None,
+                    };
+                    let id = format!("w{n}");
+                    let mut worker = observed_worker(&id, spec, WorkerState::Ready, true, true);
+                    (worker.record.memory, worker.record.load_ms) = (Some(3 * GIB), load_ms);
+                    seen.workers.push(worker);
+                }
+                (name, PoolState::Known(seen))
+            });
         Observed {
             pools: pools.collect(),
         }

@@ -238,13 +238,19 @@ impl Simulation {
 
     /// How many workers of the fleet serve this model.
     pub fn serving(&self, model: &ModelId) -> usize {
-        let seen = self.observed.pools.values().filter_map(|state| match state {
-            PoolState::Known(seen) => Some(seen),
-            _ => None,
-        });
+        let seen = self
+            .observed
+            .pools
+            .values()
+            .filter_map(|state| match state {
+                PoolState::Known(seen) => Some(seen),
+                _ => None,
+            });
         let workers = seen.flat_map(|seen| &seen.workers);
         let serving = workers.filter(|worker| {
-            let WorkerSpec { model: of, fleet, .. } = &worker.record.spec;
+            let WorkerSpec {
+                model: of, fleet, ..
+            } = &worker.record.spec;
             let is_ours = fleet.as_ref().is_some_and(|fleet| fleet.as_str() == FLEET);
             worker.is_serving() && is_ours && of == model
         });
