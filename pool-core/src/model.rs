@@ -277,6 +277,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_catalog_from_before_models_had_shapes_reads() {
+        let text = r#"{"version":1,"models":{"tiny":{"id":"tiny","name":"./tiny","fleet":null,"source":{"repo":"./tiny"},
+            "path":"/home/rbee/models/tiny","digest":"DIGEST","size_bytes":1,"files":[],"downloaded":true,"backends":["cpu"],
+            "format":"safetensors","architecture":"llama","context_length":512,"vocab_size":300}}}"#;
+        let text = text.replace("DIGEST", &Sha256::of("files").to_string());
+        let catalog: Catalog = serde_json::from_str(&text).unwrap();
+        let entry = &catalog.models[&"tiny".parse().unwrap()];
+        assert_eq!((entry.facts.shape, entry.protect), (None, false));
+    }
+
+    #[test]
     fn the_digest_depends_on_content_and_path_and_not_on_order() {
         let facts = ModelFacts::from_config(
             r#"{"model_type":"llama","max_position_embeddings":512,"vocab_size":300}"#,

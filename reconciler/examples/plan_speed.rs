@@ -1,7 +1,8 @@
 //! How long pure planning takes: `cargo run --release --example plan_speed -- POOLS WORKERS MODELS`.
 //!
 //! Prints one line of JSON for a fleet that is as it should be, one for a fleet that is all to be brought, one for a fleet
-//! whose workers are all replaced. Milliseconds are of `diff` and `plan` together; resolving fleet.yaml and observing are
+//! whose workers are all replaced. The models are those of the fleet; each worker of a pool serves another, and the pool's
+//! catalog holds what these do not serve for a person. Milliseconds are of `diff` and `plan` together; resolving fleet.yaml and observing are
 //! not part of them.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement")]
@@ -99,10 +100,14 @@ impl Fleet {
         format!("pool-{place:05}").parse().unwrap()
     }
 
+    fn model_id(n: usize) -> ModelId {
+        format!("model-{n}").parse().unwrap()
+    }
+
     fn desired(&self, slots: u32) -> Desired {
         let contents: Vec<(ModelId, Arc<Content>)> = (0..self.models)
             .map(|n| {
-                let id = format!("model-{n}").parse().unwrap();
+                let id = Self::model_id(n);
                 let content = Content::new(Some("7ae557604adf".into()), manifest(n));
                 (id, Arc::new(content))
             })
@@ -110,7 +115,8 @@ impl Fleet {
         let pools = (0..self.pools).map(|place| {
             let pool = Self::pool(place);
             let mut wanted = DesiredPool::default();
-            for (id, content) in &contents {
+            for n in 0..self.workers {
+                let (id, content) = &contents[(place + n) % contents.len()];
                 let model = DesiredModel {
                     source: format!("hf:org/{id}").parse().unwrap(),
                     content: Ok(content.clone()),
@@ -118,10 +124,8 @@ impl Fleet {
                     max_outage_ms: None,
                 };
                 wanted.models.insert(id.clone(), model);
-            }
-            for n in 0..self.workers {
                 let worker = DesiredWorker {
-                    model: contents[n % contents.len()].0.clone(),
+                    model: id.clone(),
                     device: Device::Cpu,
                     slots,
                     context: None,
@@ -133,13 +137,6 @@ impl Fleet {
                     protect: false,
                 };
                 let address = format!("worker-{n}/{pool}/cpu/0").parse().unwrap();
-                wanted.workers.insert(address, worker);
-            }
-            // The models that no worker is of are served by the first, in turn: all are brought.
-            for n in self.workers..self.models {
-                let mut worker = wanted.workers.values().next().unwrap().clone();
-                worker.model = contents[n].0.clone();
-                let address = format!("more-{n}/{pool}/cpu/0").parse().unwrap();
                 wanted.workers.insert(address, worker);
             }
             (pool, wanted)
@@ -157,11 +154,7 @@ impl Fleet {
         let pools = desired.pools.iter().map(|(name, wanted)| {
             let mut seen = empty();
             if is_there {
-                seen.models = wanted
-                    .models
-                    .iter()
-                    .map(|(id, model)| self.model(id, model))
-                    .collect();
+                seen.models = (0..self.models).map(|n| self.model(n, wanted)).collect();
                 let workers = wanted.workers.iter().enumerate();
                 let workers = workers.map(|(n, (address, worker))| {
                     let content = wanted.models[&worker.model].content.as_ref().unwrap();
@@ -177,15 +170,15 @@ impl Fleet {
         }
     }
 
-    fn model(&self, id: &ModelId, model: &DesiredModel) -> ObservedModel {
-        let content = model.content.as_ref().unwrap();
+    fn model(&self, n: usize, wanted: &DesiredPool) -> ObservedModel {
+        let id = Self::model_id(n);
         let origin = Origin {
             repo: format!("org/{id}"),
-            revision: content.commit.clone(),
+            revision: None,
             files: Vec::new(),
         };
-        let fleet = Some(self.name());
-        let mut entry = CatalogEntry::new(id.clone(), fleet, origin, content.manifest.clone());
+        let fleet = wanted.models.contains_key(&id).then(|| self.name());
+        let mut entry = CatalogEntry::new(id, fleet, origin, manifest(n));
         entry.downloaded = true;
         entry.backends = vec![Backend::Cpu];
         ObservedModel {

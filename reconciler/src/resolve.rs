@@ -108,7 +108,7 @@ fn place(
                 .or_insert_with(|| DesiredModel {
                     source: declared.source.value.clone(),
                     content: content.clone(),
-                    protect: is_set(&declared.protect),
+                    protect: is_set(declared.protect.as_ref()),
                     max_outage_ms,
                 });
             for ordinal in 0..worker
@@ -142,7 +142,7 @@ fn place(
                         .map(|supervise| supervise.value)
                         .unwrap_or_default(),
                     canary: canary.clone(),
-                    protect: is_set(&worker.protect),
+                    protect: is_set(worker.protect.as_ref()),
                 };
                 target.workers.insert(address, wanted);
             }
@@ -150,8 +150,8 @@ fn place(
     }
 }
 
-fn is_set(flag: &Option<Spanned<bool>>) -> bool {
-    flag.as_ref().is_some_and(|flag| flag.value)
+fn is_set(flag: Option<&Spanned<bool>>) -> bool {
+    flag.is_some_and(|flag| flag.value)
 }
 
 fn canary(model: &Model) -> Canary {

@@ -52,7 +52,7 @@ proptest! {
         prop_assert_eq!(&second.actions, &vec![]);
         if rounds == 1 {
             // What has no place is told with what is left then: of disk with its model, of memory alone.
-            let what = |plan: &Plan| -> Vec<_> {
+            let what = |plan: &Plan| -> BTreeSet<_> {
                 let blocked = plan.blocked.iter().filter(|blocked| blocked.what.starts_with("worker "));
                 blocked.map(|blocked| (blocked.pool.clone(), blocked.what.clone())).collect()
             };

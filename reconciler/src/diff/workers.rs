@@ -1,6 +1,7 @@
 //! One worker against the processes at its address.
 
 use pool_core::address::WorkerAddress;
+use pool_core::digest::Sha256;
 use pool_core::facts;
 use pool_core::fit::Estimate;
 use pool_core::observation::ObservedWorker;
@@ -66,7 +67,7 @@ pub(super) fn diff_worker(
     let reason = match (kept, old.iter().find(|worker| worker.alive).or(old.first())) {
         (Some(_), _) => Reason::StillStarting,
         (None, None) => Reason::NotThere,
-        (None, Some(old)) => why_replaced(old, &spec),
+        (None, Some(old)) => why_replaced(old, &spec, hash),
     };
     let old = old.iter().map(|worker| OldWorker {
         id: worker.record.id.clone(),
@@ -116,9 +117,9 @@ fn startable(worker: &ObservedWorker, seen: &Seen) -> Option<Box<WorkerSpec>> {
     is_there.then(|| Box::new(spec.clone()))
 }
 
-fn why_replaced(old: &ObservedWorker, spec: &WorkerSpec) -> Reason {
+fn why_replaced(old: &ObservedWorker, spec: &WorkerSpec, hash: Sha256) -> Reason {
     let record = &old.record;
-    if record.spec_hash != spec.hash() {
+    if record.spec_hash != hash {
         return Reason::Changed {
             fields: changed_fields(&record.spec, spec),
         };

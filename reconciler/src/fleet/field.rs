@@ -130,19 +130,17 @@ impl<'n> Field<'n> {
             Value::Scalar { text, plain } if kind(text, *plain) == Kind::Number => text,
             _ => return self.text(problems),
         };
-        match number.parse::<Duration>() {
-            Ok(zero) => Some(Spanned::new(zero, self.node.span)),
-            Err(_) => {
-                let with_unit = format!("{number}s");
-                let example = match with_unit.parse::<Duration>() {
-                    Ok(_) => &with_unit,
-                    Err(_) => Duration::EXAMPLE,
-                };
-                let hint = format!("write its unit, such as `{}: {example}`", self.key);
-                self.wrong(self.node, Duration::NOUN, hint, problems);
-                None
-            }
+        if let Ok(zero) = number.parse::<Duration>() {
+            return Some(Spanned::new(zero, self.node.span));
         }
+        let with_unit = format!("{number}s");
+        let example = match with_unit.parse::<Duration>() {
+            Ok(_) => &with_unit,
+            Err(_) => Duration::EXAMPLE,
+        };
+        let hint = format!("write its unit, such as `{}: {example}`", self.key);
+        self.wrong(self.node, Duration::NOUN, hint, problems);
+        None
     }
 
     pub fn number(

@@ -137,6 +137,13 @@ fn a_bad_lock_says_where_and_of_which_model() {
 }
 
 #[test]
+fn a_lock_from_before_models_had_shapes_reads() {
+    let text = two().to_string();
+    assert!(!text.contains("shape"));
+    assert_eq!(Lock::parse(&text).unwrap(), two());
+}
+
+#[test]
 fn a_lock_of_another_version_is_refused_whatever_it_holds() {
     let newer = r#"{ "version": 2, "models": [] }"#;
     assert_eq!(Lock::parse(newer), Err(LockError::Version(2)));

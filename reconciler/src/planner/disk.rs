@@ -12,7 +12,7 @@ impl PoolPlanner<'_, '_> {
     /// Blocks the models that cannot be brought: their files are not known, or do not fit beside those before them.
     pub(super) fn short_of_disk(&mut self) {
         self.blocked.clear();
-        let mut free = self.drift.disk_free;
+        let mut free = self.drift.disk_free.filter(|free| *free < self.most());
         let mut brought = BTreeSet::new();
         for (id, model) in &self.drift.models {
             let content = match model {
@@ -38,6 +38,15 @@ impl PoolPlanner<'_, '_> {
                 free = Some(left - needed);
             }
         }
+    }
+
+    /// No more than this is brought, in bytes.
+    fn most(&self) -> u64 {
+        let sizes = self.drift.models.values().map(|model| match model {
+            ModelDrift::Bring { content, .. } => content.manifest.size(),
+            ModelDrift::Blocked { .. } => 0,
+        });
+        sizes.fold(0, u64::saturating_add)
     }
 
     /// Why the files of a model do not fit beside what the plan brings already.

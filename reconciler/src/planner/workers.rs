@@ -1,5 +1,7 @@
 //! Spawns, replaces and stops the workers of a pool, so that they always fit.
 
+use std::collections::BTreeMap;
+
 use pool_core::address::WorkerAddress;
 use pool_core::device::Device;
 use pool_core::digest::Sha256;
@@ -169,7 +171,7 @@ impl<'a> PoolPlanner<'a, '_> {
             })
             .map(|(id, _)| id)
             .collect();
-        if unserved.is_empty() || self.room.is_empty() {
+        if unserved.is_empty() || self.all_fit() {
             return Vec::new();
         }
         // A trial of which nothing stays.
@@ -181,6 +183,23 @@ impl<'a> PoolPlanner<'a, '_> {
         (self.room, self.stopped) = (room, stopped);
         unserved.retain(|id| !spawned.iter().any(|(model, _)| model == *id));
         unserved
+    }
+
+    /// All that is to be spawned fits beside all that runs.
+    fn all_fit(&self) -> bool {
+        let mut needs: BTreeMap<Device, u64> = BTreeMap::new();
+        for (address, worker) in &self.drift.workers {
+            if let WorkerDrift::Spawn {
+                need: Some(need), ..
+            } = worker
+            {
+                let device = needs.entry(address.device).or_default();
+                *device = device.saturating_add(need.bytes);
+            }
+        }
+        needs
+            .iter()
+            .all(|(device, bytes)| *bytes <= self.left(*device))
     }
 
     /// Why a worker has no place, even where everything is stopped that may be.
