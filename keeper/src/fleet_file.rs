@@ -73,10 +73,7 @@ impl FleetFile {
         for (id, model) in &self.fleet.models {
             let content = match &model.source.value {
                 Source::Folder(folder) => match pool_core::folder::read(&self.folder(folder)) {
-                    Ok(manifest) => Ok(Content {
-                        commit: None,
-                        manifest,
-                    }),
+                    Ok(manifest) => Ok(Content::new(None, manifest)),
                     Err(why) => {
                         let hint =
                             "a model's folder holds config.json, tokenizer.json and *.safetensors";

@@ -45,6 +45,7 @@ pub struct WorkerSpec {
 /// Who starts a worker again after a crash or a boot.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Supervise {
     /// Nobody, but for the next apply.
     #[default]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use pool_core::address::WorkerAddress;
 use pool_core::device::Device;
@@ -26,10 +27,11 @@ pub struct Desired {
 pub type Builds = BTreeMap<String, Result<Sha256, String>>;
 
 /// Why the state is asked for; it is what reports say of things that go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
     /// To be as fleet.yaml says.
+    #[default]
     Apply,
     /// To have nothing left of the fleet.
     Destroy,
@@ -49,7 +51,7 @@ pub struct DesiredPool {
 pub struct DesiredModel {
     pub source: Source,
     /// Its files, or why they are not known.
-    pub content: Result<Content, String>,
+    pub content: Result<Arc<Content>, String>,
     pub protect: bool,
     /// Most milliseconds that nobody may serve it while a plan is carried out.
     pub max_outage_ms: Option<u64>,
@@ -61,6 +63,22 @@ pub struct Content {
     /// Of a source of the hub, the commit that the files are of.
     pub commit: Option<String>,
     pub manifest: Manifest,
+    /// Of the manifest.
+    digest: Sha256,
+}
+
+impl Content {
+    pub fn new(commit: Option<String>, manifest: Manifest) -> Self {
+        Self {
+            digest: manifest.digest(),
+            commit,
+            manifest,
+        }
+    }
+
+    pub fn digest(&self) -> Sha256 {
+        self.digest
+    }
 }
 
 /// A worker, but for the digest of its model.

@@ -1,18 +1,21 @@
 //! Desired against observed: what differs, pool by pool, and why.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use pool_core::address::WorkerAddress;
 use pool_core::device::Device;
 use pool_core::digest::Sha256;
+use pool_core::facts;
 use pool_core::fit::{self, Estimate};
 use pool_core::name::{FleetName, ModelId, PoolName, WorkerId};
 use pool_core::observation::{
     DeviceInfo, ObservedModel, ObservedWorker, Platform, PoolObservation,
 };
+use pool_core::rpc::Subject;
 use pool_core::source::Source;
 use pool_core::supply::Rates;
-use pool_core::worker::{WorkerRecord, WorkerSpec};
+use pool_core::worker::{Canary, WorkerRecord, WorkerSpec};
 
 use crate::desired::{Content, Desired, DesiredPool, Purpose};
 use crate::observed::{Bare, Observed, PoolState, Unknown};
@@ -21,10 +24,14 @@ use crate::reason::Reason;
 mod models;
 mod workers;
 
+use workers::Wanted;
+
 /// All differences of a fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drift {
     pub fleet: FleetName,
+    /// The models that some pool should have, and most milliseconds that nobody may serve each.
+    pub declared: BTreeMap<ModelId, Option<u64>>,
     pub pools: BTreeMap<PoolName, PoolDrift>,
 }
 
@@ -39,12 +46,22 @@ pub enum PoolDrift {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KnownDrift {
     pub binaries: Option<Binaries>,
+    /// No hive runs there: of its models and workers nothing is known.
+    pub is_bare: bool,
     /// A hive is there that does not run, so what the pool runs is not known.
     pub unseen: Option<String>,
     pub models: BTreeMap<ModelId, ModelDrift>,
     pub workers: BTreeMap<WorkerAddress, WorkerDrift>,
+    /// Things that stay as they are, but for how they are kept.
+    pub updates: Vec<Update>,
     pub extra_workers: Vec<(ObservedWorker, Reason)>,
     pub extra_models: Vec<(ObservedModel, Reason)>,
+    /// What is not declared and stays, because it is protected.
+    pub protected_workers: Vec<ObservedWorker>,
+    pub protected_models: Vec<ModelId>,
+    /// The workers of the fleet that serve.
+    pub serving: Vec<Serving>,
+    pub purpose: Purpose,
     /// All live workers and their models, whoever owns them.
     pub running: Vec<(WorkerId, ModelId)>,
     /// Memory that a new worker could take, by device; empty where no hive has said.
@@ -57,7 +74,7 @@ pub struct KnownDrift {
     pub contents: BTreeSet<Sha256>,
     /// Bytes that came already of contents that are on their way.
     pub arrived: BTreeMap<Sha256, u64>,
-    /// The models of the pool and the contents that each names.
+    /// The models of the pool and the contents that each names, where models are extra.
     pub named: BTreeMap<ModelId, BTreeSet<Sha256>>,
     /// Contents that are there and were touched since they were checked.
     pub touched: BTreeSet<Sha256>,
@@ -84,8 +101,13 @@ pub enum Binaries {
 pub enum ModelDrift {
     Bring {
         source: Source,
-        content: Box<Content>,
+        content: Arc<Content>,
         reason: Reason,
+        protect: bool,
+        /// A worker that is as it should be serves it.
+        in_use: bool,
+        /// What is there in its place, see [`facts::model`].
+        was: Option<Sha256>,
     },
     Blocked {
         why: String,
@@ -102,6 +124,10 @@ pub enum WorkerDrift {
         /// The processes at its address that must go.
         old: Vec<OldWorker>,
         reason: Reason,
+        canary: Canary,
+        protect: bool,
+        /// What is at its address, see [`facts::place`].
+        was: Option<Sha256>,
     },
     Blocked {
         why: String,
@@ -116,6 +142,32 @@ pub struct OldWorker {
     pub serving: bool,
     /// Bytes of its device that it gives back.
     pub frees: u64,
+    /// How long the new one takes to load, in milliseconds, judged by how long this one took.
+    pub load_ms: Option<u64>,
+    /// What it is, where the pool could start it again now.
+    pub spec: Option<Box<WorkerSpec>>,
+    /// See [`facts::worker`].
+    pub was: Sha256,
+}
+
+/// A thing that is kept otherwise than it should be, and changes in place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Update {
+    pub subject: Subject,
+    /// Of a worker.
+    pub address: Option<WorkerAddress>,
+    /// Whether it is to be protected.
+    pub protect: bool,
+    /// Its fingerprint.
+    pub was: Sha256,
+}
+
+/// A worker of the fleet that answers requests now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Serving {
+    pub worker: WorkerId,
+    pub address: WorkerAddress,
+    pub model: ModelId,
 }
 
 impl KnownDrift {
@@ -142,9 +194,17 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Drift {
         };
         (name.clone(), drift)
     });
+    let pools = pools.collect();
+    let mut declared = BTreeMap::new();
+    for (id, model) in desired.pools.values().flat_map(|pool| &pool.models) {
+        if !declared.contains_key(id) {
+            declared.insert(id.clone(), model.max_outage_ms);
+        }
+    }
     Drift {
         fleet: desired.fleet.clone(),
-        pools: pools.collect(),
+        declared,
+        pools,
     }
 }
 
@@ -162,6 +222,7 @@ fn diff_bare(desired: &Desired, pool: &DesiredPool, bare: &Bare) -> PoolDrift {
         };
     }
     let mut drift = diff_contents(desired, pool, &Seen::default());
+    drift.is_bare = true;
     drift.binaries = Some(match build_for(desired, &bare.platform) {
         Ok((target, to)) => Binaries::Install {
             target,
@@ -184,15 +245,13 @@ fn diff_known(desired: &Desired, pool: &DesiredPool, seen: &PoolObservation) -> 
     let mut drift = diff_contents(
         desired,
         pool,
-        &Seen {
-            models: &seen.models,
-            workers: &seen.workers,
-            devices: &seen.devices,
-        },
+        &Seen::of(seen),
     );
     (drift.disk_free, drift.rates) = (seen.disk_free_bytes, seen.rates);
     drift.arrived.clone_from(&seen.arrived);
-    drift.named = seen.models.iter().map(named).collect();
+    if !drift.extra_models.is_empty() {
+        drift.named = seen.models.iter().map(named).collect();
+    }
     drift.available = seen
         .devices
         .iter()
@@ -269,13 +328,27 @@ fn build_for(desired: &Desired, platform: &Platform) -> Result<(String, Sha256),
 
 /// The part of an observation that models and workers are compared with.
 #[derive(Default)]
-struct Seen<'a> {
+pub(crate) struct Seen<'a> {
     models: &'a [ObservedModel],
     workers: &'a [ObservedWorker],
     devices: &'a [DeviceInfo],
 }
 
-impl Seen<'_> {
+impl<'a> Seen<'a> {
+    pub(crate) fn of(seen: &'a PoolObservation) -> Self {
+        Self {
+            models: &seen.models,
+            workers: &seen.workers,
+            devices: &seen.devices,
+        }
+    }
+
+    /// The model with this content.
+    fn model(&self, digest: Sha256) -> Option<&'a ObservedModel> {
+        let mut models = self.models.iter();
+        models.find(|model| model.entry.digest == digest)
+    }
+
     /// How many threads compute there.
     fn threads(&self, device: Device) -> Option<u32> {
         let info = self.devices.iter().find(|info| info.device == device);
@@ -283,13 +356,12 @@ impl Seen<'_> {
     }
 
     /// What a worker takes: what it said, else what its model's files tell.
-    fn held(&self, worker: &ObservedWorker) -> Option<u64> {
+    pub(crate) fn held(&self, worker: &ObservedWorker) -> Option<u64> {
         let WorkerRecord { spec, memory, .. } = &worker.record;
         if let Some(bytes) = memory {
             return Some(*bytes);
         }
-        let mut models = self.models.iter();
-        let model = models.find(|model| model.entry.digest == spec.model_digest)?;
+        let model = self.model(spec.model_digest)?;
         let threads = self.threads(spec.device);
         let need = fit::need(&model.entry.manifest(), spec, threads)?;
         Some(need.total())
@@ -312,19 +384,36 @@ fn diff_contents(desired: &Desired, pool: &DesiredPool, seen: &Seen) -> KnownDri
             .map(|record| (record.id.clone(), record.spec.model.clone()))
             .collect(),
         is_local: pool.is_local,
+        purpose: desired.purpose,
         contents: contents.whole,
         touched: contents.touched,
         ..KnownDrift::default()
     };
+    let owned = |owner: &Option<FleetName>| owner.as_ref() == Some(&desired.fleet);
     for (id, model) in &pool.models {
         let current = seen.models.iter().find(|seen| seen.entry.id == *id);
         if let Some(difference) = models::diff_model(&desired.fleet, model, current) {
             drift.models.insert(id.clone(), difference);
         }
+        drift.updates.extend(current.and_then(|current| {
+            let entry = &current.entry;
+            let differs = owned(&entry.fleet) && entry.protect != model.protect;
+            differs.then(|| Update {
+                subject: Subject::Model(id.clone()),
+                address: None,
+                protect: model.protect,
+                was: facts::model(entry),
+            })
+        }));
     }
-    let owned = |owner: &Option<FleetName>| owner.as_ref() == Some(&desired.fleet);
     for model in seen.models {
-        if owned(&model.entry.fleet) && !pool.models.contains_key(&model.entry.id) {
+        let id = &model.entry.id;
+        if !owned(&model.entry.fleet) || pool.models.contains_key(id) {
+            continue;
+        }
+        if model.entry.protect {
+            drift.protected_models.push(id.clone());
+        } else {
             drift.extra_models.push((model.clone(), gone.clone()));
         }
     }
@@ -336,6 +425,17 @@ fn diff_contents(desired: &Desired, pool: &DesiredPool, seen: &Seen) -> KnownDri
     let live = workers.iter().filter(|worker| worker.alive);
     let held = live.filter_map(|worker| Some((worker.record.id.clone(), seen.held(worker)?)));
     drift.held = held.collect();
+    let serving = workers.iter().filter(|worker| worker.is_serving());
+    drift.serving = serving
+        .filter_map(|worker| {
+            let WorkerRecord { id, spec, .. } = &worker.record;
+            Some(Serving {
+                worker: id.clone(),
+                address: spec.address.clone()?,
+                model: spec.model.clone(),
+            })
+        })
+        .collect();
     for (address, worker) in &pool.workers {
         let content = pool.models.get(&worker.model).map(|model| &model.content);
         let at_address =
@@ -350,10 +450,19 @@ fn diff_contents(desired: &Desired, pool: &DesiredPool, seen: &Seen) -> KnownDri
             }
             continue;
         };
-        let spec = worker.spec(&desired.fleet, address, content.manifest.digest());
-        let threads = seen.threads(address.device);
-        let need = Estimate::of(&content.manifest, &spec, threads);
-        workers::diff_worker(&mut drift, address, spec, need, &current);
+        let wanted = Wanted {
+            address,
+            spec: worker.spec(&desired.fleet, address, content.digest()),
+            worker,
+            content,
+        };
+        workers::diff_worker(&mut drift, wanted, &current, seen);
+    }
+    for (id, model) in &mut drift.models {
+        if let ModelDrift::Bring { in_use, .. } = model {
+            let mut users = pool.workers.iter().filter(|(_, worker)| worker.model == *id);
+            *in_use = users.any(|(address, _)| !drift.workers.contains_key(address));
+        }
     }
     for worker in workers {
         let declared = worker
@@ -362,7 +471,12 @@ fn diff_contents(desired: &Desired, pool: &DesiredPool, seen: &Seen) -> KnownDri
             .address
             .as_ref()
             .is_some_and(|address| pool.workers.contains_key(address));
-        if !declared {
+        if declared {
+            continue;
+        }
+        if worker.record.protect {
+            drift.protected_workers.push(worker.clone());
+        } else {
             drift.extra_workers.push((worker.clone(), gone.clone()));
         }
     }

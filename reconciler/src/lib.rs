@@ -16,6 +16,7 @@
 //! | [`observed`] | what is, or why that is not known |
 //! | [`diff`], [`reason`] | what differs, and why |
 //! | [`planner`], [`suppliers`], [`plan`] | ordered actions |
+//! | [`stale`] | what of a saved plan no longer holds |
 //! | [`glob`] | patterns over names |
 //!
 //! The crate is pure: it reads no clock, no file and no socket and writes no log. [`diff::diff`] and
@@ -33,4 +34,5 @@ pub mod planner;
 pub mod problem;
 pub mod reason;
 pub mod resolve;
+pub mod stale;
 pub mod suppliers;

@@ -102,10 +102,7 @@ impl Locked {
     }
 
     pub fn content(&self) -> Content {
-        Content {
-            commit: Some(self.commit.clone()),
-            manifest: self.manifest(),
-        }
+        Content::new(Some(self.commit.clone()), self.manifest())
     }
 
     /// The source at the locked commit.

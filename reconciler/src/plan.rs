@@ -158,6 +158,8 @@ pub enum ActionKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         commit: Option<String>,
         manifest: Manifest,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        protect: bool,
     },
     /// Bring these files and mark the model as downloaded.
     Fetch {

@@ -1,7 +1,7 @@
 //! From a drift to the plan that removes it.
 //!
 //! Invariants, held for every drift: an action needs and waits for only earlier ones; no action
-//! names a pool whose state is unknown; what is stopped for a replacement is stopped after everything
+//! names a pool whose state is unknown; what is protected is stopped for its own replacement alone; what is stopped for a replacement is stopped after everything
 //! that the replacement needs was brought; workers fit the memory of their device at every moment; the hub gives each content once; a content is removed from
 //! a pool after the fetches that take it there.
 
@@ -9,18 +9,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pool_core::device::Device;
 use pool_core::digest::Sha256;
+use pool_core::facts::{About, Fact};
 use pool_core::name::{ModelId, PoolName, WorkerId};
+use pool_core::rpc::Subject;
 
+use crate::desired::Purpose;
 use crate::diff::{Binaries, Drift, KnownDrift, PoolDrift};
 use crate::plan::{Action, ActionId, ActionKind, Bill, Blocked, Plan, UnknownPool};
-use crate::reason::Reason;
+use crate::reason::{FieldChange, Reason};
 use crate::suppliers::Suppliers;
 
+mod disk;
 mod models;
+mod outages;
 mod prune;
 mod room;
 mod workers;
 
+use prune::Done;
 use room::Room;
 
 /// What a plan may do beyond bringing and replacing.
@@ -54,14 +60,20 @@ pub fn plan(drift: &Drift, options: Options) -> Plan {
             }
         }
     }
+    outages::tell(&mut plan, drift);
     // Last of all: another pool may take what one no longer needs.
-    for (pool, drift) in &drift.pools {
-        let PoolDrift::Known(drift) = drift else {
+    let mut done = None;
+    for (pool, known) in &drift.pools {
+        let PoolDrift::Known(known) = known else {
             continue;
         };
-        let mut last = PoolPlanner::new(&mut plan, &mut suppliers, pool, drift);
+        if known.extra_models.is_empty() && known.protected_models.is_empty() {
+            continue;
+        }
+        let last = PoolPlanner::new(&mut plan, &mut suppliers, pool, known);
         if options.prune_models {
-            last.prune();
+            let done = done.get_or_insert_with(|| Done::of(last.plan, drift));
+            last.prune(done.get(pool));
         } else {
             last.leave();
         }
@@ -82,6 +94,8 @@ struct PoolPlanner<'a, 'p> {
     brought: BTreeMap<&'a ModelId, ActionId>,
     /// Models that cannot be brought.
     blocked: BTreeSet<&'a ModelId>,
+    /// Models that are not brought, because no worker that serves them has a place.
+    idle: BTreeSet<&'a ModelId>,
     /// Contents that are counted, and the fetch that brings or checks those that are not whole.
     seen: BTreeMap<Sha256, Option<ActionId>>,
     bill: Bill,
@@ -107,6 +121,7 @@ impl<'a, 'p> PoolPlanner<'a, 'p> {
             stopped: BTreeSet::new(),
             brought: BTreeMap::new(),
             blocked: BTreeSet::new(),
+            idle: BTreeSet::new(),
             seen: BTreeMap::new(),
             bill: Bill::default(),
         }
@@ -127,7 +142,10 @@ impl<'a, 'p> PoolPlanner<'a, 'p> {
             }) => {
                 let (target, from, to) = (target.clone(), *from, *to);
                 let kind = ActionKind::Install { target, from, to };
-                Some(self.act(kind, reason.clone(), Vec::new()))
+                let id = self.act(kind, reason.clone(), Vec::new(), Vec::new());
+                let (about, was) = (About::Programs, from);
+                self.plan.actions[id.0 as usize].facts = vec![Fact { about, was }];
+                Some(id)
             }
         };
         if let Some(cause) = &self.drift.unseen {
@@ -135,21 +153,65 @@ impl<'a, 'p> PoolPlanner<'a, 'p> {
             self.plan.warnings.push(format!("what runs on {pool} is not known until its hive does ({cause}): plan again after this one"));
         }
         let base: Vec<ActionId> = install.into_iter().collect();
+        self.choose_models();
         self.models(&base);
         let spawned = self.workers(&base);
+        self.updates(&base);
         self.stops(&base, &spawned);
     }
 
-    fn act(&mut self, kind: ActionKind, reason: Reason, needs: Vec<ActionId>) -> ActionId {
-        self.act_after(kind, reason, needs, Vec::new())
+    /// Decides which models are brought: those that the disk has room for and that a worker serves.
+    fn choose_models(&mut self) {
+        loop {
+            self.short_of_disk();
+            let unserved = self.unserved();
+            if unserved.is_empty() {
+                return;
+            }
+            self.idle.extend(unserved);
+        }
     }
 
-    fn act_after(
+    /// Changes in place what stays as it is; what is brought anew is kept as it should be from the start.
+    fn updates(&mut self, base: &[ActionId]) {
+        for update in &self.drift.updates {
+            let about = match &update.subject {
+                Subject::Model(model) if self.brought.contains_key(model) => continue,
+                Subject::Model(model) => About::Model(model.clone()),
+                Subject::Worker(worker) => About::Worker(worker.clone()),
+            };
+            let kind = ActionKind::Update {
+                subject: update.subject.clone(),
+                address: update.address.clone(),
+                protect: update.protect,
+            };
+            let field = FieldChange {
+                field: "protect".into(),
+                from: (!update.protect).to_string(),
+                to: update.protect.to_string(),
+            };
+            let reason = Reason::Changed {
+                fields: vec![field],
+            };
+            let facts = self.fact(about, Some(update.was));
+            self.act(kind, reason, base.to_vec(), facts);
+        }
+    }
+
+    /// What an action relies on; nothing where no hive runs that could have told.
+    fn fact(&self, about: About, was: Option<Sha256>) -> Vec<Fact> {
+        if self.drift.is_bare {
+            return Vec::new();
+        }
+        vec![Fact { about, was }]
+    }
+
+    fn act(
         &mut self,
         kind: ActionKind,
         reason: Reason,
         needs: Vec<ActionId>,
-        after: Vec<ActionId>,
+        facts: Vec<Fact>,
     ) -> ActionId {
         let id = self.next();
         self.plan.actions.push(Action {
@@ -158,8 +220,8 @@ impl<'a, 'p> PoolPlanner<'a, 'p> {
             kind,
             reason,
             needs,
-            after,
-            facts: Vec::new(),
+            after: Vec::new(),
+            facts,
         });
         id
     }
@@ -175,5 +237,19 @@ impl<'a, 'p> PoolPlanner<'a, 'p> {
             what: what.to_owned(),
             why: why.to_owned(),
         });
+    }
+
+    fn block_protected(&mut self, what: &str) {
+        self.block(
+            what,
+            match self.drift.purpose {
+                Purpose::Apply => {
+                    "it is protected: put it back with `protect: false`, apply, then delete it"
+                }
+                Purpose::Destroy => {
+                    "it is protected: apply it with `protect: false`, then destroy the fleet"
+                }
+            },
+        );
     }
 }

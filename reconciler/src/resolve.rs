@@ -1,14 +1,15 @@
 //! A fleet as written to the state it asks for: every pattern, default and count spelled out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use pool_core::DEFAULT_SLOTS;
 use pool_core::address::WorkerAddress;
 use pool_core::name::{ModelId, WorkerName};
-use pool_core::worker::{Canary, Supervise};
+use pool_core::worker::Canary;
 
 use crate::desired::{Builds, Content, Desired, DesiredModel, DesiredPool, DesiredWorker, Purpose};
-use crate::fleet::{Connect, Fleet, Spanned, Worker, WorkerModels};
+use crate::fleet::{Connect, Fleet, Model, Spanned, Worker, WorkerModels};
 use crate::problem::Problem;
 
 /// What fleet.yaml does not hold and its resolution needs.
@@ -18,6 +19,12 @@ pub struct Known {
     pub contents: BTreeMap<ModelId, Result<Content, String>>,
     pub builds: Builds,
 }
+
+/// Most tokens of the answer to a canary that does not say.
+const CANARY_TOKENS: u32 = 16;
+
+/// For each model its files, of which all pools share one copy, or why they are not known.
+type Contents<'a> = BTreeMap<&'a ModelId, Result<Arc<Content>, String>>;
 
 /// Spells the fleet out. Fails with what contradicts the models' own files.
 pub fn resolve(fleet: &Fleet, known: &Known) -> Result<Desired, Vec<Problem>> {
@@ -38,13 +45,18 @@ pub fn resolve(fleet: &Fleet, known: &Known) -> Result<Desired, Vec<Problem>> {
             })
             .collect(),
     };
+    let contents = known.contents.iter().map(|(id, content)| {
+        let content = content.clone().map(Arc::new);
+        (id, content)
+    });
+    let contents: Contents = contents.collect();
     for (name, worker) in &fleet.workers {
         for model in worker.models.all() {
-            if let Some(problem) = context_problem(name, worker, model, known) {
+            if let Some(problem) = context_problem(name, worker, model, &contents) {
                 problems.push(problem);
                 continue;
             }
-            place(&mut desired, fleet, known, name, worker, model);
+            place(&mut desired, fleet, &contents, name, worker, model);
         }
     }
     if problems.is_empty() {
@@ -58,7 +70,7 @@ pub fn resolve(fleet: &Fleet, known: &Known) -> Result<Desired, Vec<Problem>> {
 fn place(
     desired: &mut Desired,
     fleet: &Fleet,
-    known: &Known,
+    contents: &Contents,
     name: &WorkerName,
     worker: &Worker,
     model: &ModelId,
@@ -70,13 +82,16 @@ fn place(
     let value = |own: &Option<Spanned<u32>>, default: &Option<Spanned<u32>>| {
         own.as_ref().or(default.as_ref()).map(|value| value.value)
     };
-    let content = match known.contents.get(model) {
+    let content = match contents.get(model) {
         Some(content) => content.clone(),
         None => Err("its files were not looked at".into()),
     };
     let limit = content
         .as_ref()
         .map_or(u32::MAX, |content| content.manifest.facts.context_length);
+    let max_outage = declared.max_outage.as_ref().or(fleet.max_outage.as_ref());
+    let max_outage_ms = max_outage.map(|max| max.value.milliseconds());
+    let canary = canary(declared);
     for (pool_name, pool) in &fleet.pools {
         for device in &pool.devices {
             if !worker
@@ -93,8 +108,8 @@ fn place(
                 .or_insert_with(|| DesiredModel {
                     source: declared.source.value.clone(),
                     content: content.clone(),
-                    protect: false,
-                    max_outage_ms: None,
+                    protect: is_set(&declared.protect),
+                    max_outage_ms,
                 });
             for ordinal in 0..worker
                 .replicas
@@ -121,13 +136,35 @@ fn place(
                         .unwrap_or_default(),
                     quantize: declared.quantize.as_ref().map(|quantize| quantize.value),
                     advertise: pool.advertise.as_ref().map(|advertise| advertise.value),
-                    supervise: Supervise::None,
-                    canary: Canary::default(),
-                    protect: false,
+                    supervise: pool
+                        .supervise
+                        .as_ref()
+                        .map(|supervise| supervise.value)
+                        .unwrap_or_default(),
+                    canary: canary.clone(),
+                    protect: is_set(&worker.protect),
                 };
                 target.workers.insert(address, wanted);
             }
         }
+    }
+}
+
+fn is_set(flag: &Option<Spanned<bool>>) -> bool {
+    flag.as_ref().is_some_and(|flag| flag.value)
+}
+
+fn canary(model: &Model) -> Canary {
+    let Some(canary) = &model.canary else {
+        return Canary::default();
+    };
+    Canary {
+        prompt: canary.prompt.value.clone(),
+        expect: canary.expect.as_ref().map(|expect| expect.value.clone()),
+        max_tokens: canary
+            .max_tokens
+            .as_ref()
+            .map_or(CANARY_TOKENS, |most| most.value),
     }
 }
 
@@ -136,10 +173,10 @@ fn context_problem(
     name: &WorkerName,
     worker: &Worker,
     model: &ModelId,
-    known: &Known,
+    contents: &Contents,
 ) -> Option<Problem> {
     let context = worker.context.as_ref()?;
-    let Some(Ok(content)) = known.contents.get(model) else {
+    let Some(Ok(content)) = contents.get(model) else {
         return None;
     };
     let limit = content.manifest.facts.context_length;

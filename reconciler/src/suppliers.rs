@@ -3,13 +3,13 @@
 //! Whoever received a content gives it on, and nobody to more than `SERVES` others while one is
 //! there that gives to fewer: the pools of a content form a tree, and the hub gives it once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pool_core::digest::Sha256;
 use pool_core::name::PoolName;
 use pool_core::source::Source;
 
-use crate::diff::{Drift, PoolDrift};
+use crate::diff::{Drift, ModelDrift, PoolDrift};
 use crate::plan::{ActionId, Supply};
 
 /// Pools that one pool gives the same content to.
@@ -25,6 +25,8 @@ pub struct Suppliers<'a> {
 #[derive(Debug, Default)]
 struct Givers<'a> {
     pools: Vec<Giver<'a>>,
+    /// Those of them that are not the operator's own machine.
+    remote: Vec<Giver<'a>>,
     /// How many others they give it to.
     given: usize,
 }
@@ -40,14 +42,18 @@ pub struct Giver<'a> {
 }
 
 impl<'a> Suppliers<'a> {
-    /// Those that have contents now.
+    /// Those that have contents now which another pool is to get.
     pub fn new(drift: &'a Drift) -> Self {
         let mut suppliers = Self::default();
+        let wanted = wanted(drift);
+        if wanted.is_empty() {
+            return suppliers;
+        }
         for (pool, drift) in &drift.pools {
             let PoolDrift::Known(drift) = drift else {
                 continue;
             };
-            for content in &drift.contents {
+            for content in drift.contents.intersection(&wanted) {
                 let is_local = drift.is_local;
                 let fetch = None;
                 suppliers.add(
@@ -65,7 +71,11 @@ impl<'a> Suppliers<'a> {
 
     /// From now on this pool gives the content too.
     pub fn add(&mut self, content: Sha256, giver: Giver<'a>) {
-        self.contents.entry(content).or_default().pools.push(giver);
+        let givers = self.contents.entry(content).or_default();
+        givers.pools.push(giver);
+        if !giver.is_local {
+            givers.remote.push(giver);
+        }
     }
 
     /// Where a pool gets a content of a model with this source, and the fetch that must be over before.
@@ -84,8 +94,10 @@ impl<'a> Suppliers<'a> {
             Source::Folder(_) => Supply::Operator,
         };
         let givers = self.contents.entry(content).or_default();
-        let can_give = |giver: &&Giver| origin == Supply::Hub || !giver.is_local;
-        let able: Vec<&Giver> = givers.pools.iter().filter(can_give).collect();
+        let able = match origin {
+            Supply::Hub => &givers.pools,
+            _ => &givers.remote,
+        };
         let Some(last) = able.len().checked_sub(1) else {
             return (origin, None);
         };
@@ -93,6 +105,25 @@ impl<'a> Suppliers<'a> {
         givers.given += 1;
         (Supply::Pool(giver.pool.clone()), giver.fetch)
     }
+}
+
+/// The contents of the models that are to be brought.
+fn wanted(drift: &Drift) -> BTreeSet<Sha256> {
+    let mut wanted = BTreeSet::new();
+    let mut seen = BTreeSet::new();
+    for drift in drift.pools.values() {
+        let PoolDrift::Known(drift) = drift else {
+            continue;
+        };
+        for model in drift.models.values() {
+            if let ModelDrift::Bring { content, .. } = model
+                && seen.insert(content.digest())
+            {
+                wanted.extend(content.manifest.files.iter().map(|file| file.sha256));
+            }
+        }
+    }
+    wanted
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pool_core::name::PoolName;
 use proptest::prelude::*;
 use reconciler::desired::Desired;
 use reconciler::diff::diff;
@@ -50,9 +51,9 @@ proptest! {
         let second = planned(&desired, &world.observed, options);
         prop_assert_eq!(&second.actions, &vec![]);
         if rounds == 1 {
-            // What has no place is told with what is left then.
+            // What has no place is told with what is left then: of disk with its model, of memory alone.
             let what = |plan: &Plan| -> Vec<_> {
-                let blocked = plan.blocked.iter();
+                let blocked = plan.blocked.iter().filter(|blocked| blocked.what.starts_with("worker "));
                 blocked.map(|blocked| (blocked.pool.clone(), blocked.what.clone())).collect()
             };
             prop_assert_eq!(what(&second), what(&first));
@@ -109,6 +110,67 @@ proptest! {
     }
 
     #[test]
+    fn what_is_protected_and_no_longer_declared_is_neither_stopped_nor_removed(
+        desired in simulation::desired(),
+        observed in simulation::observed(),
+        destroy in any::<bool>(),
+    ) {
+        let desired = if destroy {
+            Desired::nothing(desired.fleet, desired.pools.into_keys())
+        } else {
+            desired
+        };
+        let plan = planned(&desired, &observed, Options { prune_models: true });
+        let blocked = |pool: &PoolName, what: String| {
+            let mut blocked = plan.blocked.iter();
+            blocked.any(|blocked| blocked.pool == *pool && blocked.what == what && blocked.why.contains("protected"))
+        };
+        for (pool, state) in &observed.pools {
+            let PoolState::Known(seen) = state else { continue };
+            let of_pool = || plan.actions.iter().filter(|action| action.pool == *pool);
+            let wanted = &desired.pools[pool];
+            for worker in &seen.workers {
+                let record = &worker.record;
+                let is_declared = record.spec.address.as_ref().is_some_and(|address| wanted.workers.contains_key(address));
+                if !record.protect || is_declared || !is_ours(record.spec.fleet.as_ref()) { continue }
+                let mut stops = of_pool().filter(|action| matches!(&action.kind, ActionKind::Stop { worker, .. } if *worker == record.id));
+                prop_assert_eq!(stops.next(), None);
+                let address = record.spec.address.as_ref().unwrap();
+                let told = blocked(pool, format!("worker {address}"));
+                prop_assert!(told);
+                let mut removed = of_pool().filter(|action| matches!(&action.kind, ActionKind::Unregister { model, .. } if *model == record.spec.model));
+                prop_assert_eq!(removed.next(), None);
+            }
+            for model in &seen.models {
+                let entry = &model.entry;
+                if !entry.protect || wanted.models.contains_key(&entry.id) || !is_ours(entry.fleet.as_ref()) { continue }
+                let mut removed = of_pool().filter(|action| matches!(&action.kind, ActionKind::Unregister { model, .. } if *model == entry.id));
+                prop_assert_eq!(removed.next(), None);
+                let told = blocked(pool, format!("model {}", entry.id));
+                prop_assert!(told);
+            }
+        }
+    }
+
+    #[test]
+    fn a_model_is_brought_only_where_a_worker_of_it_has_a_place(
+        desired in simulation::desired(),
+        observed in simulation::observed(),
+    ) {
+        let plan = planned(&desired, &observed, Options::default());
+        for fetch in &plan.actions {
+            let ActionKind::Fetch { model, .. } = &fetch.kind else { continue };
+            let workers = desired.pools[&fetch.pool].workers.iter();
+            let mut users = workers.filter(|(_, worker)| worker.model == *model);
+            let has_a_place = users.any(|(address, _)| {
+                let what = format!("worker {address}");
+                !plan.blocked.iter().any(|blocked| blocked.pool == fetch.pool && blocked.what == what)
+            });
+            prop_assert!(has_a_place, "{fetch:?}");
+        }
+    }
+
+    #[test]
     fn nothing_stops_before_what_replaces_it_is_known_to_be_possible(
         desired in simulation::desired(),
         observed in simulation::observed(),
@@ -154,7 +216,7 @@ proptest! {
     }
 
     #[test]
-    fn an_action_needs_only_earlier_ones_of_its_pool_and_waits_for_only_earlier_ones(
+    fn an_action_needs_only_earlier_ones_mostly_of_its_pool_and_waits_for_only_earlier_ones(
         desired in simulation::desired(),
         observed in simulation::observed(),
         options in options(),
@@ -164,7 +226,13 @@ proptest! {
             prop_assert_eq!(action.id.0 as usize, position);
             for need in &action.needs {
                 prop_assert!(need < &action.id);
-                prop_assert_eq!(&plan.actions[need.0 as usize].pool, &action.pool);
+                let before = plan.action(*need).unwrap();
+                // A worker that stops first waits for one that took its turn before, wherever that is.
+                let takes_turns = matches!(
+                    (&action.kind, &before.kind),
+                    (ActionKind::Stop { for_spawn: true, .. }, ActionKind::Spawn { .. })
+                );
+                prop_assert!(takes_turns || before.pool == action.pool, "{action:?}");
             }
             for before in &action.after {
                 prop_assert!(before < &action.id);
@@ -207,6 +275,10 @@ fn is_check(plan: &Plan, action: &Action) -> bool {
         }
         _ => false,
     })
+}
+
+fn is_ours(owner: Option<&pool_core::name::FleetName>) -> bool {
+    owner.is_some_and(|owner| owner.as_str() == FLEET)
 }
 
 fn is_stop(plan: &Plan, id: reconciler::plan::ActionId) -> bool {
@@ -323,6 +395,8 @@ fn the_simulation_reaches_every_kind_of_action() {
         *seen.entry("no memory").or_default() += no_room(false).count();
         *seen.entry("no memory after stopping").or_default() += no_room(true).count();
         *seen.entry("blocked").or_default() += plan.blocked.len();
+        let protected = plan.blocked.iter().filter(|blocked| blocked.why.contains("protected"));
+        *seen.entry("protected").or_default() += protected.count();
         *seen.entry("unknown").or_default() += plan.unknown.len();
     }
     for kind in [
@@ -337,6 +411,8 @@ fn the_simulation_reaches_every_kind_of_action() {
         "spawn",
         "start first",
         "stop first",
+        "update",
+        "protected",
         "stop",
         "remove",
         "blocked",

@@ -8,7 +8,9 @@
 mod bad_fleets;
 mod fits;
 mod laws;
+mod outages;
 mod scenarios;
 mod scenes;
 mod simulation;
+mod stale;
 mod supplies;

@@ -26,6 +26,8 @@ fn cases() -> Vec<PathBuf> {
 
 #[test]
 fn every_scenario_gives_its_plan() {
+    let schema = schemars::schema_for!(Plan).to_value();
+    let schema = jsonschema::validator_for(&schema).unwrap();
     for case in cases() {
         let text = std::fs::read_to_string(case.join("fleet.yaml")).unwrap();
         let fleet = reconciler::fleet::parse(&text)
@@ -51,6 +53,9 @@ fn every_scenario_gives_its_plan() {
         let plan = plan(&diff(&desired, &observed), Options { prune_models: true });
         let saved = serde_json::to_string(&plan).unwrap();
         assert_eq!(serde_json::from_str::<Plan>(&saved).unwrap(), plan);
+        let json = serde_json::to_value(&plan).unwrap();
+        let errors = schema.iter_errors(&json).map(|error| error.to_string());
+        assert_eq!(errors.collect::<Vec<_>>(), Vec::<String>::new());
         let mut settings = insta::Settings::new();
         settings.set_snapshot_path(&case);
         settings.set_prepend_module_to_snapshot(false);
@@ -73,6 +78,17 @@ fn outline(plan: &Plan) -> String {
         let (id, pool, kind, reason) = (action.id, &action.pool, &action.kind, &action.reason);
         let (needs, after) = (ids("needs", &action.needs), ids("after", &action.after));
         writeln!(text, "{id} {pool}: {kind} ({reason}){needs}{after}").unwrap();
+        for fact in &action.facts {
+            let was = if fact.was.is_some() { "there" } else { "absent" };
+            writeln!(text, "     on {}: {was}", fact.about).unwrap();
+        }
+        if let ActionKind::Spawn {
+            restore: Some(restore),
+            ..
+        } = kind
+        {
+            writeln!(text, "     else back to slots {}", restore.slots).unwrap();
+        }
         if let ActionKind::Spawn { fit: Some(fit), .. } = kind {
             writeln!(text, "     {fit:?}").unwrap();
         }
@@ -101,6 +117,10 @@ fn outline(plan: &Plan) -> String {
     }
     for warning in &plan.warnings {
         writeln!(text, "warning: {warning}").unwrap();
+    }
+    for outage in &plan.outages {
+        let too_long = if outage.is_too_long() { " too long" } else { "" };
+        writeln!(text, "{outage:?}{too_long}").unwrap();
     }
     for (pool, bill) in &plan.bills {
         writeln!(text, "{pool}: {bill:?}").unwrap();

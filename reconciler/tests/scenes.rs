@@ -1,6 +1,7 @@
 //! The observations of the committed scenarios.
 
 mod fits;
+mod outages;
 mod supplies;
 
 use pool_core::device::Device;
@@ -244,5 +245,6 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
     ];
     scenes.extend(supplies::scenes());
     scenes.extend(fits::scenes());
+    scenes.extend(outages::scenes());
     scenes
 }

@@ -4,8 +4,10 @@ mod disk;
 mod pools;
 mod world;
 
-pub use pools::observed;
+pub use pools::{observed, served};
 pub use world::Simulation;
+
+use std::sync::Arc;
 
 use pool_core::address::WorkerAddress;
 use pool_core::device::{Backend, Device};
@@ -84,7 +86,7 @@ fn shape() -> Shape {
 /// What a model with this source and these files is.
 pub fn content(source: &Source, manifest: Manifest) -> Content {
     let commit = matches!(source, Source::Hub { .. }).then(|| "7ae557604adf".to_owned());
-    Content { commit, manifest }
+    Content::new(commit, manifest)
 }
 
 /// The state that the fleet in this text asks for, all its models known.
@@ -110,7 +112,11 @@ pub fn build(version: u8) -> Sha256 {
 }
 
 pub fn desired() -> impl Strategy<Value = Desired> {
-    let pool = (worker_set(), subsequence(&MODELS[..], 0..=1));
+    let pool = (
+        worker_set(),
+        subsequence(&MODELS[..], 0..=1),
+        subsequence(&MODELS[..], 0..=2),
+    );
     let pools = prop::collection::vec(pool, POOLS.len());
     (pools, 0u8..2, 0..=POOLS.len()).prop_map(|(pools, version, local)| Desired {
         fleet: FLEET.parse().unwrap(),
@@ -120,12 +126,12 @@ pub fn desired() -> impl Strategy<Value = Desired> {
             .iter()
             .zip(pools)
             .enumerate()
-            .map(|(place, (pool, (workers, unknown)))| {
+            .map(|(place, (pool, (workers, unknown, protected)))| {
                 let mut wanted = DesiredPool {
                     is_local: place == local,
                     ..DesiredPool::default()
                 };
-                for (name, model, device, slots) in workers {
+                for (name, model, device, slots, protect) in workers {
                     if wanted.workers.contains_key(&address(name, pool, device)) {
                         continue;
                     }
@@ -133,7 +139,7 @@ pub fn desired() -> impl Strategy<Value = Desired> {
                     let content = if unknown.contains(&model) {
                         Err("its folder is gone".into())
                     } else {
-                        Ok(content(&source, manifest(model, version)))
+                        Ok(Arc::new(content(&source, manifest(model, version))))
                     };
                     let id: ModelId = model.parse().unwrap();
                     wanted.models.insert(
@@ -141,7 +147,7 @@ pub fn desired() -> impl Strategy<Value = Desired> {
                         DesiredModel {
                             source,
                             content,
-                            protect: false,
+                            protect: protected.contains(&model),
                             max_outage_ms: None,
                         },
                     );
@@ -155,7 +161,7 @@ pub fn desired() -> impl Strategy<Value = Desired> {
                         advertise: None,
                         supervise: Supervise::None,
                         canary: Canary::default(),
-                        protect: false,
+                        protect,
                     };
                     wanted.workers.insert(address(name, pool, device), worker);
                 }
@@ -174,7 +180,7 @@ fn source(model: &str) -> Source {
     text.parse().unwrap()
 }
 
-type Wanted = (&'static str, &'static str, Device, u32);
+type Wanted = (&'static str, &'static str, Device, u32, bool);
 
 fn worker_set() -> impl Strategy<Value = Vec<Wanted>> {
     let device = prop_oneof![4 => Just(Device::Cpu), 1 => Just(Device::Cuda(0))];
@@ -183,6 +189,7 @@ fn worker_set() -> impl Strategy<Value = Vec<Wanted>> {
         select(&MODELS[..]),
         device,
         1u32..3,
+        prop::bool::weighted(0.3),
     );
     prop::collection::vec(worker, 0..4)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use pool_core::digest::Sha256;
+use pool_core::facts;
 use pool_core::name::FleetName;
 use pool_core::observation::ObservedModel;
 
@@ -48,7 +49,7 @@ pub(super) fn diff_model(
         Ok(content) => content,
         Err(why) => return Some(ModelDrift::Blocked { why: why.clone() }),
     };
-    let digest = content.manifest.digest();
+    let digest = content.digest();
     if current.is_some_and(|current| current.entry.digest == digest && current.is_whole()) {
         return None;
     }
@@ -71,8 +72,11 @@ pub(super) fn diff_model(
     };
     Some(ModelDrift::Bring {
         source: model.source.clone(),
-        content: Box::new(content.clone()),
+        content: content.clone(),
         reason,
+        protect: model.protect,
+        in_use: false,
+        was: current.map(|current| facts::model(&current.entry)),
     })
 }
 
@@ -88,7 +92,7 @@ fn changes(current: &ObservedModel, content: &Content) -> Vec<FieldChange> {
     let commits = entry.source.revision.as_ref().zip(content.commit.as_ref());
     let commits = commits.filter(|(from, to)| from != to);
     let commits = commits.map(|(from, to)| change("commit", short(from), short(to)));
-    let to = content.manifest.digest().short();
+    let to = content.digest().short();
     let digests = change("digest", entry.digest.short(), to);
     commits.into_iter().chain([digests]).collect()
 }

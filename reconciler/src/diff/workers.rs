@@ -1,20 +1,37 @@
 //! One worker against the processes at its address.
 
 use pool_core::address::WorkerAddress;
+use pool_core::facts;
 use pool_core::fit::Estimate;
 use pool_core::observation::ObservedWorker;
+use pool_core::rpc::Subject;
 use pool_core::worker::{WorkerSpec, WorkerState};
 
-use super::{KnownDrift, OldWorker, WorkerDrift};
+use super::{KnownDrift, OldWorker, Seen, Update, WorkerDrift};
+use crate::desired::{Content, DesiredWorker};
 use crate::reason::{FieldChange, Reason};
+
+/// A worker that should be.
+pub(super) struct Wanted<'a> {
+    pub address: &'a WorkerAddress,
+    pub spec: WorkerSpec,
+    pub worker: &'a DesiredWorker,
+    /// Of its model.
+    pub content: &'a Content,
+}
 
 pub(super) fn diff_worker(
     drift: &mut KnownDrift,
-    address: &WorkerAddress,
-    spec: WorkerSpec,
-    need: Estimate,
+    wanted: Wanted,
     current: &[&ObservedWorker],
+    seen: &Seen,
 ) {
+    let Wanted {
+        address,
+        spec,
+        worker,
+        content,
+    } = wanted;
     let hash = spec.hash();
     let right = |worker: &&&ObservedWorker| worker.record.spec_hash == hash;
     let starting = |worker: &&&ObservedWorker| {
@@ -30,6 +47,14 @@ pub(super) fn diff_worker(
         drift
             .extra_workers
             .extend(others.map(|worker| ((*worker).clone(), Reason::Duplicate)));
+        if serving.record.protect != worker.protect {
+            drift.updates.push(Update {
+                subject: Subject::Worker(serving.record.id.clone()),
+                address: Some(address.clone()),
+                protect: worker.protect,
+                was: facts::worker(&serving.record),
+            });
+        }
         return;
     }
     let kept = current.iter().find(starting);
@@ -47,14 +72,48 @@ pub(super) fn diff_worker(
         id: worker.record.id.clone(),
         serving: worker.is_serving(),
         frees: drift.frees(&worker.record.id),
+        load_ms: load_ms(worker, content, seen),
+        spec: startable(worker, seen),
+        was: facts::worker(&worker.record),
     });
+    let old = old.collect();
+    let threads = seen.threads(address.device);
+    let need = kept.is_none();
+    let need = need.then(|| Estimate::of(&content.manifest, &spec, threads));
+    let records = current.iter().map(|worker| &worker.record);
+    let was = spec.fleet.as_ref();
+    let was = was.and_then(|fleet| facts::place(fleet, address, records));
     let drifted = WorkerDrift::Spawn {
-        old: old.collect(),
+        old,
         spec: Box::new(spec),
-        need: kept.is_none().then_some(need),
+        need,
         reason,
+        canary: worker.canary.clone(),
+        protect: worker.protect,
+        was,
     };
     drift.workers.insert(address.clone(), drifted);
+}
+
+/// How long a worker of this content takes to load where `old` did: as long as that took, by their sizes.
+fn load_ms(old: &ObservedWorker, content: &Content, seen: &Seen) -> Option<u64> {
+    let measured = old.record.load_ms?;
+    if old.record.spec.model_digest == content.digest() {
+        return Some(measured);
+    }
+    let before = seen.model(old.record.spec.model_digest)?.entry.size_bytes;
+    let ratio = content.manifest.size() as f64 / before.max(1) as f64;
+    Some((measured as f64 * ratio).ceil() as u64)
+}
+
+/// What a worker is, where the pool has its model still as it was then.
+fn startable(worker: &ObservedWorker, seen: &Seen) -> Option<Box<WorkerSpec>> {
+    let spec = &worker.record.spec;
+    let is_there = seen.models.iter().any(|model| {
+        let entry = &model.entry;
+        entry.id == spec.model && entry.digest == spec.model_digest && model.is_whole()
+    });
+    is_there.then(|| Box::new(spec.clone()))
 }
 
 fn why_replaced(old: &ObservedWorker, spec: &WorkerSpec) -> Reason {
@@ -100,6 +159,11 @@ fn changed_fields(from: &WorkerSpec, to: &WorkerSpec) -> Vec<FieldChange> {
             "advertise",
             text(from.advertise.as_ref()),
             text(to.advertise.as_ref()),
+        ),
+        (
+            "supervise",
+            from.supervise.to_string(),
+            to.supervise.to_string(),
         ),
     ];
     fields

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 
+use super::duration::Duration;
 use super::node::{Entry, Kind, Node, Value, kind};
 use super::span::{Span, Spanned};
 use super::suggest::quote;
@@ -107,6 +108,41 @@ impl<'n> Field<'n> {
             }
         }
         None
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&self, problems: &mut Problems) -> Option<Spanned<bool>> {
+        if let Value::Scalar { text, plain } = &self.node.value
+            && kind(text, *plain) == Kind::Bool
+        {
+            let value = text.eq_ignore_ascii_case("true");
+            return Some(Spanned::new(value, self.node.span));
+        }
+        let key = self.key;
+        let hint = format!("write `{key}: true` or `{key}: false`");
+        self.wrong(self.node, "true or false", hint, problems);
+        None
+    }
+
+    /// A duration; without a unit only `0` is one.
+    pub fn duration(&self, problems: &mut Problems) -> Option<Spanned<Duration>> {
+        let number = match &self.node.value {
+            Value::Scalar { text, plain } if kind(text, *plain) == Kind::Number => text,
+            _ => return self.text(problems),
+        };
+        match number.parse::<Duration>() {
+            Ok(zero) => Some(Spanned::new(zero, self.node.span)),
+            Err(_) => {
+                let with_unit = format!("{number}s");
+                let example = match with_unit.parse::<Duration>() {
+                    Ok(_) => &with_unit,
+                    Err(_) => Duration::EXAMPLE,
+                };
+                let hint = format!("write its unit, such as `{}: {example}`", self.key);
+                self.wrong(self.node, Duration::NOUN, hint, problems);
+                None
+            }
+        }
     }
 
     pub fn number(

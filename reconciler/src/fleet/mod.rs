@@ -6,6 +6,7 @@
 //! is the same format for editors; its keys and those that are read are held equal by a test.
 
 mod connect;
+mod duration;
 mod field;
 mod fields;
 mod links;
@@ -21,10 +22,11 @@ mod value;
 mod yaml;
 
 pub use connect::{Connect, InvalidConnect, SshDestination};
+pub use duration::{Duration, InvalidDuration};
 pub use schema::schema;
 pub use span::{Span, Spanned};
 pub use types::{
-    Check, Defaults, Fleet, Model, Orchestrator, Pool, Worker, WorkerDefaults, WorkerModels,
+    Canary, Check, Defaults, Fleet, Model, Orchestrator, Pool, Worker, WorkerDefaults, WorkerModels,
 };
 pub use value::{CheckName, DevicePattern, HostKeys, InvalidPattern, WorkerPattern};
 

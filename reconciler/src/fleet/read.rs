@@ -16,12 +16,13 @@ use super::node::{Kind, Node, Value, kind};
 use super::span::Spanned;
 use super::suggest::quote;
 use super::types::{
-    Check, Defaults, Fleet, Model, Orchestrator, Pool, Worker, WorkerDefaults, WorkerModels,
+    Canary, Check, Defaults, Fleet, Model, Orchestrator, Pool, Worker, WorkerDefaults, WorkerModels,
 };
 use super::value::WorkerPattern;
 
 const REPLICAS: RangeInclusive<u32> = 0..=256;
 const TOKENS: RangeInclusive<u32> = 1..=u32::MAX;
+const CANARY_TOKENS: RangeInclusive<u32> = 1..=256;
 
 /// The fleet, where every part of it can be read.
 pub(super) fn fleet(root: &Node, problems: &mut Problems) -> Option<Fleet> {
@@ -51,6 +52,9 @@ pub(super) fn fleet(root: &Node, problems: &mut Problems) -> Option<Fleet> {
         .optional("defaults")
         .and_then(|field| defaults(field, problems))
         .unwrap_or_default();
+    let max_outage = fields
+        .optional("max_outage")
+        .and_then(|field| field.duration(problems));
     let mut machines = BTreeMap::new();
     let pools = section(
         fields.optional("pools"),
@@ -83,6 +87,7 @@ pub(super) fn fleet(root: &Node, problems: &mut Problems) -> Option<Fleet> {
         version: version?,
         name: name?,
         orchestrator,
+        max_outage,
         defaults,
         pools,
         models,
@@ -214,6 +219,9 @@ fn pool(
     let host_keys = fields
         .optional("host_keys")
         .and_then(|field| field.text(problems));
+    let supervise = fields
+        .optional("supervise")
+        .and_then(|field| field.text(problems));
     fields.close(problems);
 
     if let Some(connect) = &connect {
@@ -236,6 +244,7 @@ fn pool(
         devices: devices?,
         advertise,
         host_keys: host_keys.map(|keys| keys.value).unwrap_or_default(),
+        supervise,
     })
 }
 
@@ -251,12 +260,47 @@ fn model<K: Display>(item: &Item<'_, K>, problems: &mut Problems) -> Option<Mode
     let quantize = fields
         .optional("quantize")
         .and_then(|field| field.text(problems));
+    let max_outage = fields
+        .optional("max_outage")
+        .and_then(|field| field.duration(problems));
+    let canary = fields
+        .optional("canary")
+        .and_then(|field| canary(field, item.owner, problems));
+    let protect = protect(&mut fields, problems);
     fields.close(problems);
     Some(Model {
         source: source?,
         dtype,
         quantize,
+        max_outage,
+        canary,
+        protect,
     })
+}
+
+fn canary(field: Field<'_>, owner: &str, problems: &mut Problems) -> Option<Canary> {
+    let owner = format!("`canary` of {owner}");
+    let example = "canary: { prompt: What is the capital of France?, expect: Paris }";
+    let mut fields = Fields::open(field.node, &owner, field.key_span, example, problems)?;
+    let prompt = fields
+        .required("prompt", "What is the capital of France?")
+        .and_then(|field| field.text(problems));
+    let expect = fields
+        .optional("expect")
+        .and_then(|field| field.text(problems));
+    let max_tokens = fields
+        .optional("max_tokens")
+        .and_then(|field| field.number(CANARY_TOKENS, problems));
+    fields.close(problems);
+    Some(Canary {
+        prompt: prompt?,
+        expect,
+        max_tokens,
+    })
+}
+
+fn protect(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<Spanned<bool>> {
+    fields.optional("protect")?.boolean(problems)
 }
 
 fn worker<K: Display>(
@@ -273,6 +317,7 @@ fn worker<K: Display>(
         .optional("replicas")
         .and_then(|field| field.number(REPLICAS, problems));
     let (slots, context) = limits(&mut fields, problems);
+    let protect = protect(&mut fields, problems);
     fields.close(problems);
 
     uses.extend(on.clone().map(Use::Devices));
@@ -282,6 +327,7 @@ fn worker<K: Display>(
         replicas,
         slots,
         context,
+        protect,
     })
 }
 

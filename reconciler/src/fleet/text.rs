@@ -7,8 +7,10 @@ use pool_core::device::Device;
 use pool_core::name::{FleetName, InvalidName, ModelId, PoolName, WorkerName};
 use pool_core::source::Source;
 use pool_core::weights::{Dtype, Quantization};
+use pool_core::worker::Supervise;
 
 use super::connect::{Connect, InvalidConnect};
+use super::duration::Duration;
 use super::field::{Fault, Text};
 use super::suggest::{did_you_mean, nearest, quote};
 use super::value::{CheckName, DevicePattern, HostKeys, InvalidPattern, WorkerPattern};
@@ -231,7 +233,24 @@ macro_rules! words {
 words! {
     HostKeys: "a policy for host keys", "strict";
     Dtype: "a kind of number", "bf16";
+    Supervise: "a way to supervise workers", "systemd";
     Quantization: "a kind that weights are quantised to", "q8_0";
+}
+
+impl Text for Duration {
+    const NOUN: &'static str = "a duration";
+    const EXAMPLE: &'static str = "90s";
+
+    fn read(text: &str) -> Result<Self, Fault> {
+        text.parse().or_else(|_| {
+            let packed: String = text.to_lowercase().split_whitespace().collect();
+            let hint = match packed.parse::<Self>() {
+                Ok(_) => format!("did you mean {}?", quote(&packed)),
+                Err(_) => "write hours, minutes and seconds, such as `0s`, `90s` or `1h30m`".into(),
+            };
+            fault(format!("{} is not a duration", quote(text)), hint)
+        })
+    }
 }
 
 impl Text for DevicePattern {

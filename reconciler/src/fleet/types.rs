@@ -7,9 +7,11 @@ use pool_core::device::Device;
 use pool_core::name::{FleetName, ModelId, PoolName, WorkerName};
 use pool_core::source::Source;
 use pool_core::weights::{Dtype, Quantization};
+use pool_core::worker::Supervise;
 use schemars::JsonSchema;
 
 use super::connect::Connect;
+use super::duration::Duration;
 use super::span::Spanned;
 use super::value::{CheckName, DevicePattern, HostKeys, WorkerPattern};
 
@@ -25,6 +27,8 @@ pub struct Fleet {
     pub name: Spanned<FleetName>,
     /// The daemon that routes requests to the workers.
     pub orchestrator: Option<Orchestrator>,
+    /// How long nobody may serve a model while a plan is carried out, where the model does not say; any time when absent.
+    pub max_outage: Option<Spanned<Duration>>,
     /// What holds where a worker does not say otherwise.
     #[schemars(with = "Option<Defaults>")]
     pub defaults: Defaults,
@@ -88,6 +92,9 @@ pub struct Pool {
     /// Whether a host key that `known_hosts` does not have is refused or taken.
     #[schemars(with = "Option<HostKeys>")]
     pub host_keys: HostKeys,
+    /// Who starts its workers again after a crash or a boot: `none` but the next apply, when absent, or the user's systemd
+    /// or launchd.
+    pub supervise: Option<Spanned<Supervise>>,
 }
 
 /// One model of the fleet.
@@ -100,6 +107,27 @@ pub struct Model {
     pub dtype: Option<Spanned<Dtype>>,
     /// What the matrices are quantised to while they are loaded; as their files have them when absent.
     pub quantize: Option<Spanned<Quantization>>,
+    /// How long nobody may serve it while a plan is carried out, such as `0s` or `1m30s`.
+    pub max_outage: Option<Spanned<Duration>>,
+    /// What a worker of it must answer before it counts as ready.
+    pub canary: Option<Canary>,
+    /// Whether the pools keep it for good: it is not removed by deleting its line.
+    pub protect: Option<Spanned<bool>>,
+}
+
+/// The question that a worker must answer before it counts as ready.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Canary {
+    /// The question.
+    #[schemars(length(min = 1))]
+    pub prompt: Spanned<String>,
+    /// The text that the answer must hold; any text will do when absent.
+    #[schemars(length(min = 1))]
+    pub expect: Option<Spanned<String>>,
+    /// Most tokens of the answer; 16 when absent.
+    #[schemars(range(min = 1, max = 256))]
+    pub max_tokens: Option<Spanned<u32>>,
 }
 
 /// One kind of worker: each of its models on each device that `on` matches.
@@ -120,6 +148,8 @@ pub struct Worker {
     /// Most tokens of prompt and answer together.
     #[schemars(range(min = 1))]
     pub context: Option<Spanned<u32>>,
+    /// Whether the pools keep it for good: it is not stopped by deleting its line.
+    pub protect: Option<Spanned<bool>>,
 }
 
 /// What a worker serves: one model, or a matrix of several.

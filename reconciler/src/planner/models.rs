@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use pool_core::digest::Sha256;
+use pool_core::facts::About;
 use pool_core::model::ModelFile;
 use pool_core::name::ModelId;
 use pool_core::source::Source;
 use pool_core::supply::Rates;
-use pool_core::units;
 
 use super::PoolPlanner;
 use crate::desired::Content;
@@ -15,16 +16,40 @@ use crate::plan::{ActionId, ActionKind, Bill, FetchFile, Supply};
 use crate::reason::Reason;
 use crate::suppliers::Giver;
 
+/// A model that is to be brought.
+struct Bring<'a> {
+    id: &'a ModelId,
+    source: &'a Source,
+    content: &'a Content,
+    reason: &'a Reason,
+    protect: bool,
+    was: Option<Sha256>,
+}
+
 impl<'a> PoolPlanner<'a, '_> {
     pub(super) fn models(&mut self, base: &[ActionId]) {
         for (id, model) in &self.drift.models {
             match model {
                 ModelDrift::Blocked { why } => self.block_model(id, why),
+                ModelDrift::Bring { .. } if self.idle.contains(id) => {}
                 ModelDrift::Bring {
                     source,
                     content,
                     reason,
-                } => self.bring(id, source, content, reason, base),
+                    protect,
+                    was,
+                    ..
+                } => {
+                    let model = Bring {
+                        id,
+                        source,
+                        content,
+                        reason,
+                        protect: *protect,
+                        was: *was,
+                    };
+                    self.bring(&model, base);
+                }
             }
         }
         if self.bill.brought() > 0 {
@@ -40,14 +65,15 @@ impl<'a> PoolPlanner<'a, '_> {
     }
 
     /// Each content once, though several files or models of the pool have it.
-    fn bring(
-        &mut self,
-        id: &'a ModelId,
-        source: &Source,
-        content: &Content,
-        reason: &Reason,
-        base: &[ActionId],
-    ) {
+    fn bring(&mut self, model: &Bring<'a>, base: &[ActionId]) {
+        let Bring {
+            id,
+            source,
+            content,
+            reason,
+            protect,
+            was,
+        } = *model;
         let mut contents = BTreeSet::new();
         let files: Vec<&ModelFile> = content
             .manifest
@@ -55,7 +81,8 @@ impl<'a> PoolPlanner<'a, '_> {
             .iter()
             .filter(|file| contents.insert(file.sha256))
             .collect();
-        if let Some(why) = self.no_disk(&files) {
+        if self.blocked.contains(id) {
+            let why = self.no_disk(&files);
             self.block_model(id, &why);
             return;
         }
@@ -64,8 +91,10 @@ impl<'a> PoolPlanner<'a, '_> {
             source: source.clone(),
             commit: content.commit.clone(),
             manifest: content.manifest.clone(),
+            protect,
         };
-        let registered = self.act(register, reason.clone(), base.to_vec());
+        let facts = self.fact(About::Model(id.clone()), was);
+        let registered = self.act(register, reason.clone(), base.to_vec(), facts);
         let fetch = self.next();
         let mut after = BTreeSet::new();
         let mut fetched = Vec::new();
@@ -118,37 +147,13 @@ impl<'a> PoolPlanner<'a, '_> {
             commit: content.commit.clone(),
             files: fetched,
         };
-        let after = after.into_iter().collect();
-        self.act_after(kind, reason.clone(), vec![registered], after);
+        let fetch = self.act(kind, reason.clone(), vec![registered], Vec::new());
+        self.plan.actions[fetch.0 as usize].after = after.into_iter().collect();
         self.brought.insert(id, fetch);
     }
 
-    /// Why these files do not fit beside what the plan brings already.
-    fn no_disk(&self, files: &[&ModelFile]) -> Option<String> {
-        let is_here = |file: &&&ModelFile| {
-            let sha256 = &file.sha256;
-            self.seen.contains_key(sha256)
-                || self.drift.contents.contains(sha256)
-                || self.drift.touched.contains(sha256)
-        };
-        let lacking = files.iter().filter(|file| !is_here(file));
-        let needed: u64 = lacking.map(|file| file.size - self.arrived(file)).sum();
-        let free = self.drift.disk_free?.saturating_sub(self.bill.brought());
-        (needed > free).then(|| {
-            let (needed, free) = (units::bytes(needed), units::bytes(free));
-            format!("needs {needed} of disk, {free} is free")
-        })
-    }
-
-    /// Bytes of a content that came already.
-    fn arrived(&self, file: &ModelFile) -> u64 {
-        let arrived = self.drift.arrived.get(&file.sha256);
-        arrived.map_or(0, |arrived| file.size.min(*arrived))
-    }
-
-    fn block_model(&mut self, id: &'a ModelId, why: &str) {
+    fn block_model(&mut self, id: &ModelId, why: &str) {
         self.block(&format!("model {id}"), why);
-        self.blocked.insert(id);
     }
 }
 

@@ -4,13 +4,13 @@ use crate::plan::ActionId;
 
 /// What is free there, and what stops of the plan free. Each byte is taken once, by a worker that needs the stop which
 /// frees it: in whatever order the plan is carried out, no more is taken than there is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Room {
     free: u64,
     freed: Vec<Freed>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Freed {
     stop: ActionId,
     worker: String,

@@ -2,6 +2,8 @@
 
 use pool_core::address::WorkerAddress;
 use pool_core::device::Device;
+use pool_core::digest::Sha256;
+use pool_core::facts::{self, About};
 use pool_core::fit::Estimate;
 use pool_core::name::{ModelId, WorkerId};
 use pool_core::observation::ObservedWorker;
@@ -10,7 +12,7 @@ use pool_core::worker::{Canary, WorkerSpec};
 
 use super::PoolPlanner;
 use super::room::Room;
-use crate::diff::{OldWorker, WorkerDrift};
+use crate::diff::{ModelDrift, OldWorker, WorkerDrift};
 use crate::plan::{ActionId, ActionKind, Fit, Order};
 use crate::reason::Reason;
 
@@ -21,6 +23,9 @@ struct Wanted<'a> {
     need: Option<Estimate>,
     old: &'a [OldWorker],
     reason: &'a Reason,
+    canary: &'a Canary,
+    protect: bool,
+    was: Option<Sha256>,
 }
 
 impl<'a> PoolPlanner<'a, '_> {
@@ -40,12 +45,18 @@ impl<'a> PoolPlanner<'a, '_> {
                     need,
                     old,
                     reason,
+                    canary,
+                    protect,
+                    was,
                 } => waiting.push(Wanted {
                     address,
                     spec,
                     need: *need,
                     old,
                     reason,
+                    canary,
+                    protect: *protect,
+                    was: *was,
                 }),
             }
         }
@@ -73,6 +84,9 @@ impl<'a> PoolPlanner<'a, '_> {
     /// None where it does not fit, and then nothing is stopped for it.
     fn spawn(&mut self, wanted: &Wanted<'a>, mut needs: Vec<ActionId>) -> Option<ActionId> {
         let Wanted { spec, old, .. } = wanted;
+        if self.idle.contains(&spec.model) {
+            return None;
+        }
         let device = wanted.address.device;
         let bytes = wanted.need.map_or(0, |need| need.bytes);
         let serving = old.iter().any(|worker| worker.serving);
@@ -89,12 +103,6 @@ impl<'a> PoolPlanner<'a, '_> {
         });
         let mut stops = Vec::new();
         if replaces == Some(Order::StopFirst) {
-            if serving {
-                self.plan.warnings.push(format!(
-                    "{} is down while it is replaced: there is no memory for both",
-                    wanted.address
-                ));
-            }
             for worker in *old {
                 stops.push(self.stop_old(wanted.address, worker, needs.clone()));
             }
@@ -117,18 +125,62 @@ impl<'a> PoolPlanner<'a, '_> {
         let spawn = ActionKind::Spawn {
             spec: Box::new((*spec).clone()),
             replaces,
-            canary: Canary::default(),
-            protect: false,
-            restore: None,
+            canary: wanted.canary.clone(),
+            protect: wanted.protect,
+            restore: self.restore(wanted, replaces),
             fit,
         };
-        let spawned = self.act(spawn, wanted.reason.clone(), needs);
+        let facts = match replaces {
+            Some(Order::StopFirst) => Vec::new(),
+            _ => self.fact(About::Place(wanted.address.clone()), wanted.was),
+        };
+        let spawned = self.act(spawn, wanted.reason.clone(), needs, facts);
         if replaces == Some(Order::StartFirst) {
             for worker in *old {
                 self.stop_old(wanted.address, worker, vec![spawned]);
             }
         }
         Some(spawned)
+    }
+
+    /// What serves at an address and stops first, where the pool can start it again: the plan leaves its model as it is.
+    fn restore(&self, wanted: &Wanted, replaces: Option<Order>) -> Option<Box<WorkerSpec>> {
+        if replaces != Some(Order::StopFirst) {
+            return None;
+        }
+        let mut serving = wanted.old.iter().filter(|worker| worker.serving);
+        let spec = serving.find_map(|worker| worker.spec.as_ref())?;
+        let stays = match self.drift.models.get(&spec.model) {
+            Some(ModelDrift::Bring { content, .. }) => {
+                !self.brought.contains_key(&spec.model) || content.digest() == spec.model_digest
+            }
+            _ => true,
+        };
+        stays.then(|| spec.clone())
+    }
+
+    /// The models to be brought that no worker serves, because none of those that should has a place.
+    pub(super) fn unserved(&mut self) -> Vec<&'a ModelId> {
+        let is_idle = |id: &ModelId| self.idle.contains(id) || self.blocked.contains(id);
+        let models = self.drift.models.iter();
+        let mut unserved: Vec<&ModelId> = models
+            .filter(|(id, model)| {
+                matches!(model, ModelDrift::Bring { in_use: false, .. }) && !is_idle(id)
+            })
+            .map(|(id, _)| id)
+            .collect();
+        if unserved.is_empty() || self.room.is_empty() {
+            return Vec::new();
+        }
+        // A trial of which nothing stays.
+        let (actions, blocked) = (self.plan.actions.len(), self.plan.blocked.len());
+        let (room, stopped) = (self.room.clone(), self.stopped.clone());
+        let spawned = self.workers(&[]);
+        self.plan.actions.truncate(actions);
+        self.plan.blocked.truncate(blocked);
+        (self.room, self.stopped) = (room, stopped);
+        unserved.retain(|id| !spawned.iter().any(|(model, _)| model == *id));
+        unserved
     }
 
     /// Why a worker has no place, even where everything is stopped that may be.
@@ -141,11 +193,11 @@ impl<'a> PoolPlanner<'a, '_> {
             .unwrap_or_default();
         let mut left = self.left(device);
         for (worker, bytes) in self.extra(device) {
-            stopped.push(name(worker));
+            stopped.push(known_as(worker));
             left = left.saturating_add(bytes);
         }
         for worker in wanted.old.iter().filter(|worker| worker.frees > 0) {
-            stopped.push(wanted.address.to_string());
+            stopped.push(name(wanted.address));
             left = left.saturating_add(worker.frees);
         }
         stopped.dedup();
@@ -199,8 +251,9 @@ impl<'a> PoolPlanner<'a, '_> {
             address: Some(address.clone()),
             for_spawn: true,
         };
-        let id = self.act(stop, Reason::Replaced, needs);
-        self.freed(id, address.device, &worker.id, address.to_string());
+        let facts = self.fact(About::Worker(worker.id.clone()), Some(worker.was));
+        let id = self.act(stop, Reason::Replaced, needs, facts);
+        self.freed(id, address.device, &worker.id, name(address));
         id
     }
 
@@ -218,9 +271,11 @@ impl<'a> PoolPlanner<'a, '_> {
             address: record.spec.address.clone(),
             for_spawn: false,
         };
-        let id = self.act(stop, reason.clone(), needs);
+        let was = facts::worker(record);
+        let facts = self.fact(About::Worker(record.id.clone()), Some(was));
+        let id = self.act(stop, reason.clone(), needs, facts);
         self.stopped.insert(&record.id);
-        self.freed(id, record.spec.device, &record.id, name(worker));
+        self.freed(id, record.spec.device, &record.id, known_as(worker));
     }
 
     /// Counts what a stop frees.
@@ -231,8 +286,15 @@ impl<'a> PoolPlanner<'a, '_> {
         }
     }
 
-    /// Stops what is not declared and still runs, each after the spawns of the model that it serves.
+    /// Stops what is not declared and still runs, each after the spawns of the model that it serves; what is protected
+    /// stays.
     pub(super) fn stops(&mut self, base: &[ActionId], spawned: &[(ModelId, ActionId)]) {
+        for worker in &self.drift.protected_workers {
+            let record = &worker.record;
+            let address = record.spec.address.as_ref();
+            let name = address.map_or_else(|| record.id.to_string(), ToString::to_string);
+            self.block_protected(&format!("worker {name}"));
+        }
         for (worker, _) in &self.drift.extra_workers {
             if self.stopped.contains(&worker.record.id) {
                 continue;
@@ -246,10 +308,18 @@ impl<'a> PoolPlanner<'a, '_> {
     }
 }
 
-/// How people know a worker.
-fn name(worker: &ObservedWorker) -> String {
+/// How people know a worker of the fleet.
+fn known_as(worker: &ObservedWorker) -> String {
     match &worker.record.spec.address {
-        Some(address) => address.to_string(),
+        Some(address) => name(address),
         None => worker.record.id.to_string(),
+    }
+}
+
+/// What tells a worker from the others of its device.
+fn name(address: &WorkerAddress) -> String {
+    match address.ordinal {
+        0 => address.label(),
+        ordinal => format!("{}/{ordinal}", address.label()),
     }
 }

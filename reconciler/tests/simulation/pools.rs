@@ -4,14 +4,15 @@ use pool_core::device::Device;
 use pool_core::name::FleetName;
 use pool_core::observation::{DeviceInfo, Memory, ObservedModel, PoolObservation};
 use pool_core::supply::Rates;
-use pool_core::worker::{Supervise, WorkerSpec, WorkerState};
+use pool_core::worker::{ProcessIdentity, Supervise, WorkerSpec, WorkerState};
 use proptest::prelude::*;
 use proptest::sample::select;
+use reconciler::desired::Desired;
 use reconciler::observed::{Bare, Observed, PoolState, Unknown};
 
 use super::disk::Disk;
 use super::{
-    FLEET, GIB, MODELS, OTHER, POOLS, address, build, entry, linux, manifest, observed_worker,
+    FLEET, GIB, MODELS, OTHER, POOLS, address, build, entry, fresh, linux, manifest, observed_worker,
 };
 
 pub fn observed() -> impl Strategy<Value = Observed> {
@@ -22,6 +23,75 @@ pub fn observed() -> impl Strategy<Value = Observed> {
             .map(|pool| pool.parse().unwrap())
             .zip(states)
             .collect(),
+    })
+}
+
+/// What the pools of a fleet say that serve most of what it asks for, some of it otherwise, and have little memory left.
+pub fn served(desired: &Desired) -> impl Strategy<Value = Observed> + use<> {
+    let pools = desired.pools.iter().map(|(name, wanted)| {
+        let workers = wanted.workers.iter().map(|(address, worker)| {
+            let what = (1u32..3, 0u8..2, prop::option::of(100u64..10_000));
+            let (address, model) = (address.clone(), worker.model.to_string());
+            let model = prop_oneof![4 => Just(model), 1 => Just("one".to_owned())];
+            let is_there = prop::bool::weighted(0.9);
+            (Just(address), model, what, is_there)
+        });
+        let workers: Vec<_> = workers.collect();
+        let available = select(&[0, GIB, GIB, 4 * GIB, 64 * GIB][..]);
+        let version = 0u8..2;
+        (Just(name.clone()), workers, available, version)
+    });
+    let pools: Vec<_> = pools.collect();
+    pools.prop_map(|pools| {
+        let pools = pools.into_iter().map(|(name, workers, available, version)| {
+            let bare = Bare {
+                platform: linux(),
+                installed: None,
+                broken: None,
+            };
+            let PoolState::Known(mut seen) = fresh(&bare, build(1)) else {
+                unreachable!("a fresh pool is known");
+            };
+            seen.devices[0].memory.available = available;
+            for model in MODELS {
+                let fleet = Some(FLEET.parse().unwrap());
+                let mut entry = entry(&model.parse().unwrap(), &manifest(model, version), fleet);
+                entry.downloaded = true;
+                seen.models.push(ObservedModel {
+                    entry,
+                    damaged: Vec::new(),
+                    touched: Vec::new(),
+                });
+            }
+            for (n, (address, model, (slots, version, load_ms), is_there)) in
+                workers.into_iter().enumerate()
+            {
+                if !is_there {
+                    continue;
+                }
+                let spec = WorkerSpec {
+                    device: address.device,
+                    address: Some(address),
+                    fleet: Some(FLEET.parse().unwrap()),
+                    model_digest: manifest(&model, version).digest(),
+                    model: model.parse().unwrap(),
+                    slots,
+                    context: None,
+                    dtype: pool_core::weights::Dtype::Auto,
+                    quantize: None,
+                    advertise: None,
+                    supervise: Supervise::None,
+                };
+                let id = format!("w{n}");
+                let mut worker = observed_worker(&id, spec, WorkerState::Ready, true, true);
+                (worker.record.memory, worker.record.load_ms) = (Some(3 * GIB), load_ms);
+                seen.workers.push(worker);
+            }
+            (name, PoolState::Known(seen))
+        });
+        Observed {
+            pools: pools.collect(),
+        }
     })
 }
 
@@ -63,7 +133,14 @@ enum There {
 }
 
 fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
-    let model = (select(&MODELS[..]), 0u8..2, owner(), any::<bool>());
+    let protect = || prop::bool::weighted(0.2);
+    let model = (
+        select(&MODELS[..]),
+        0u8..2,
+        owner(),
+        any::<bool>(),
+        protect(),
+    );
     let state = select(vec![
         WorkerState::Ready,
         WorkerState::Ready,
@@ -86,6 +163,7 @@ fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
         ),
         // Some were recorded when the pool had another name.
         prop_oneof![9 => Just(pool), 1 => Just("z")],
+        (protect(), prop::option::of(100u64..10_000)),
     );
     let content =
         prop_oneof![6 => Just(There::Whole), 1 => Just(There::Touched), 1 => Just(There::Not)];
@@ -128,7 +206,7 @@ fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
             free,
             ..Disk::default()
         };
-        for (name, version, fleet, downloaded) in models {
+        for (name, version, fleet, downloaded, protect) in models {
             if seen
                 .models
                 .iter()
@@ -137,7 +215,7 @@ fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
                 continue;
             }
             let mut entry = entry(&name.parse().unwrap(), &manifest(name, version), fleet);
-            entry.downloaded = downloaded;
+            (entry.downloaded, entry.protect) = (downloaded, protect);
             let place = MODELS.iter().position(|model| *model == name).unwrap();
             let states = [
                 contents[2 * place],
@@ -162,9 +240,10 @@ fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
             });
         }
         disk.tell(&mut seen);
-        for (n, ((name, model, version, slots, bytes), (fleet, state, alive, answers), pool)) in
+        for (n, (what, (fleet, state, alive, answers), pool, (protect, load_ms))) in
             workers.into_iter().enumerate()
         {
+            let (name, model, version, slots, bytes) = what;
             let spec = WorkerSpec {
                 address: Some(address(name, pool, Device::Cpu)),
                 fleet,
@@ -181,6 +260,12 @@ fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
             let mut worker =
                 observed_worker(&format!("w{n}"), spec, state, alive, alive && answers);
             worker.record.memory = Some(bytes);
+            (worker.record.protect, worker.record.load_ms) = (protect, load_ms);
+            worker.record.process = Some(ProcessIdentity {
+                pid: 100 + n as u32,
+                pid_started_at: 1,
+                boot_id: "boot".into(),
+            });
             seen.workers.push(worker);
         }
         PoolState::Known(Box::new(seen))

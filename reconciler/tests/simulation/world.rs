@@ -6,11 +6,11 @@ use pool_core::address::WorkerAddress;
 use pool_core::device::Device;
 use pool_core::fit::Estimate;
 use pool_core::model::ModelFile;
-use pool_core::name::PoolName;
+use pool_core::name::{ModelId, PoolName};
 use pool_core::observation::{DeviceInfo, ObservedModel, ObservedWorker};
 use pool_core::rpc::Subject;
 use pool_core::source::Source;
-use pool_core::worker::WorkerState;
+use pool_core::worker::{WorkerSpec, WorkerState};
 use reconciler::observed::{Observed, PoolState};
 use reconciler::plan::{Action, ActionId, ActionKind, Bill, FetchFile, Plan, Supply};
 
@@ -93,11 +93,15 @@ impl Simulation {
         match &action.kind {
             ActionKind::Install { .. } => {}
             ActionKind::Register {
-                model, manifest, ..
+                model,
+                manifest,
+                protect,
+                ..
             } => {
                 let place = seen.models.iter().position(|seen| seen.entry.id == *model);
                 let old = place.map(|place| seen.models.swap_remove(place));
                 let mut entry = entry(model, manifest, Some(plan.fleet.clone()));
+                entry.protect = *protect;
                 entry.downloaded = old.is_some_and(|old| {
                     old.entry.downloaded
                         && old.damaged.is_empty()
@@ -125,7 +129,7 @@ impl Simulation {
                 }
                 self.retell(&action.pool);
             }
-            ActionKind::Spawn { spec, .. } => {
+            ActionKind::Spawn { spec, protect, .. } => {
                 let model = seen
                     .models
                     .iter()
@@ -142,6 +146,7 @@ impl Simulation {
                 };
                 if let Some(starting) = seen.workers.iter_mut().find(same) {
                     (starting.answers, starting.record.state) = (true, WorkerState::Ready);
+                    starting.record.protect = *protect;
                 } else {
                     self.spawned += 1;
                     let id = format!("spawned{}", self.spawned);
@@ -152,7 +157,7 @@ impl Simulation {
                         .unwrap_or_else(|| panic!("{action:?} does not fit {memory} bytes"));
                     let mut worker =
                         observed_worker(&id, (**spec).clone(), WorkerState::Ready, true, true);
-                    worker.record.memory = Some(need);
+                    (worker.record.memory, worker.record.protect) = (Some(need), *protect);
                     seen.workers.push(worker);
                 }
             }
@@ -229,6 +234,21 @@ impl Simulation {
             disk.sweep(seen);
             disk.tell(seen);
         }
+    }
+
+    /// How many workers of the fleet serve this model.
+    pub fn serving(&self, model: &ModelId) -> usize {
+        let seen = self.observed.pools.values().filter_map(|state| match state {
+            PoolState::Known(seen) => Some(seen),
+            _ => None,
+        });
+        let workers = seen.flat_map(|seen| &seen.workers);
+        let serving = workers.filter(|worker| {
+            let WorkerSpec { model: of, fleet, .. } = &worker.record.spec;
+            let is_ours = fleet.as_ref().is_some_and(|fleet| fleet.as_str() == FLEET);
+            worker.is_serving() && is_ours && of == model
+        });
+        serving.count()
     }
 
     /// A worker of the fleet answers at this address.

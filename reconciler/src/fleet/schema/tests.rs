@@ -36,6 +36,7 @@ const UNUSUAL: &str = r#"
 version: 1
 fleet: lab_2
 orchestrator: { pool: box }
+max_outage: 0
 defaults:
 pools:
   box: &box
@@ -44,11 +45,18 @@ pools:
       - cuda:0
     advertise: fd00::1
     host_keys: accept-new
+    supervise: systemd
   other: { <<: *box, connect: ssh://other:22, host_keys: strict }
 models:
-  file: { source: "hf:org/repo@refs/pr/1::model.gguf", dtype: bf16, quantize: }
+  file:
+    source: "hf:org/repo@refs/pr/1::model.gguf"
+    dtype: bf16
+    quantize:
+    max_outage: 1h30m
+    canary: { prompt: "1+1?", expect: "2", max_tokens: 256 }
+    protect: true
 workers:
-  idle: { model: file, on: ["b?x/cuda:*", other/*], replicas: 0, slots: 1024, context: 1 }
+  idle: { model: file, on: ["b?x/cuda:*", other/*], replicas: 0, slots: 1024, context: 1, protect: false }
 checks:
   all: { prompt: "1+1?", expect: "2" }
   two:
@@ -154,7 +162,7 @@ fn with_stray_keys() -> Value {
         "orchestrator": { "stray": 0 },
         "defaults": { "stray": 0, "worker": { "stray": 0 } },
         "pools": { "p": { "stray": 0 } },
-        "models": { "m": { "stray": 0 } },
+        "models": { "m": { "stray": 0, "canary": { "stray": 0 } } },
         "workers": { "w": { "stray": 0 } },
         "checks": { "c": { "stray": 0 } },
     })
