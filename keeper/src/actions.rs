@@ -116,8 +116,12 @@ impl Actor<'_> {
                 source,
                 commit,
                 manifest,
+                protect,
             } => {
-                let entry = entry(model, self.fleet, source, commit.as_ref(), manifest);
+                let entry = CatalogEntry {
+                    protect: *protect,
+                    ..entry(model, self.fleet, source, commit.as_ref(), manifest)
+                };
                 let request = Request::Register {
                     entry: Box::new(entry),
                 };

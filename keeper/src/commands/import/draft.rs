@@ -160,10 +160,7 @@ impl<'a> Draft<'a> {
                 revision: Some(commit.clone()),
                 file,
             };
-            let content = Content {
-                commit: Some(commit.clone()),
-                manifest,
-            };
+            let content = Content::new(Some(commit.clone()), manifest);
             return Ok((source.to_string(), content));
         }
         let folder = Path::new(&entry.source.repo);
@@ -182,10 +179,7 @@ impl<'a> Draft<'a> {
             Some(path) => format!("./{}", path.display()),
             None => folder.display().to_string(),
         };
-        let content = Content {
-            commit: None,
-            manifest,
-        };
+        let content = Content::new(None, manifest);
         Ok((source, content))
     }
 
