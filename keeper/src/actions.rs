@@ -118,8 +118,10 @@ impl Actor<'_> {
                 manifest,
                 protect,
             } => {
-                let mut entry = entry(model, self.fleet, source, commit.as_ref(), manifest);
-                entry.protect = *protect;
+                let entry = CatalogEntry {
+                    protect: *protect,
+                    ..entry(model, self.fleet, source, commit.as_ref(), manifest)
+                };
                 let request = Request::Register {
                     entry: Box::new(entry),
                 };
