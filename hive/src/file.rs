@@ -18,12 +18,17 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(value)
         .map_err(|e| io_error("write", path, &io::Error::other(e)))?;
     text.push(b'\n');
+    write(path, &text)
+}
+
+/// Writes a file: the old one or the whole new one is there, also after a power cut.
+pub fn write(path: &Path, text: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(path);
     let write = || {
         let mut file = tempfile::Builder::new()
             .prefix(TEMPORARY)
             .tempfile_in(folder)?;
-        file.write_all(&text)?;
+        file.write_all(text)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         sync_folder(folder)

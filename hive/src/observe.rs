@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use pool_core::fit::Estimate;
 use pool_core::model::CatalogEntry;
 use pool_core::observation::{DeviceInfo, ObservedModel, ObservedWorker, PoolObservation};
-use pool_core::worker::WorkerRecord;
+use pool_core::worker::{ProcessIdentity, WorkerRecord, WorkerState};
 use tokio::task::{JoinSet, block_in_place};
 
 use crate::error::Result;
@@ -91,6 +91,13 @@ async fn probe(hive: &Hive, records: Vec<WorkerRecord>) -> Vec<ObservedWorker> {
             } else {
                 (false, None)
             };
+            let is_supervised = !record.spec.supervise.is_none();
+            let restarted = is_supervised && alive && process != record.process;
+            let record = if restarted {
+                started_again(record, process, answers)
+            } else {
+                record
+            };
             let observed = ObservedWorker {
                 record,
                 alive,
@@ -103,6 +110,23 @@ async fn probe(hive: &Hive, records: Vec<WorkerRecord>) -> Vec<ObservedWorker> {
     let mut observed = probes.join_all().await;
     observed.sort_by_key(|(place, _)| *place);
     observed.into_iter().map(|(_, worker)| worker).collect()
+}
+
+/// A worker as its supervisor made it: another process, which is not ready before it has loaded its model.
+fn started_again(
+    record: WorkerRecord,
+    process: Option<ProcessIdentity>,
+    answers: bool,
+) -> WorkerRecord {
+    let state = match record.state {
+        WorkerState::Ready if !answers => WorkerState::Starting,
+        state => state,
+    };
+    WorkerRecord {
+        process,
+        state,
+        ..record
+    }
 }
 
 /// The address that the operator reached this machine by: the third word that sshd says of a connection.

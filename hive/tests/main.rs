@@ -14,4 +14,5 @@ mod life;
 mod models;
 mod owner;
 mod rpc;
+mod supervise;
 mod util;

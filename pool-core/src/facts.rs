@@ -48,14 +48,16 @@ pub fn model(entry: &CatalogEntry) -> Sha256 {
     of(&(&entry.fleet, &entry.digest, entry.downloaded, entry.protect))
 }
 
-/// A worker: owner, what it should be, and its process.
+/// A worker: owner, what it should be, and its process where no supervisor starts others.
 pub fn worker(record: &WorkerRecord) -> Sha256 {
+    let process = record.process.as_ref();
+    let process = process.filter(|_| record.spec.supervise.is_none());
     of(&(
         &record.id,
         &record.spec.fleet,
         &record.spec_hash,
         record.protect,
-        &record.process,
+        process,
     ))
 }
 

@@ -72,6 +72,21 @@ impl Supervise {
     }
 }
 
+/// The text names no supervisor.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no supervisor: none, systemd or launchd")]
+pub struct InvalidSupervise(pub String);
+
+impl std::str::FromStr for Supervise {
+    type Err = InvalidSupervise;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSupervise> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|supervise| supervise.as_str() == text)
+            .ok_or_else(|| InvalidSupervise(text.to_owned()))
+    }
+}
+
 impl std::fmt::Display for Supervise {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.as_str())

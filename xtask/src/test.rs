@@ -7,11 +7,25 @@ use anyhow::bail;
 
 use crate::{cargo, check, demo, say};
 
-const SSHD: &str = "/usr/sbin/sshd";
+/// Programs that the tests start, the packages of Debian that have them, and what for.
+const PROGRAMS: [(&str, &[&str], &str); 2] = [
+    (
+        "/usr/sbin/sshd",
+        &["openssh-server", "openssh-client"],
+        "the server of every pool (it need not run)",
+    ),
+    (
+        "/usr/bin/systemd-analyze",
+        &["systemd"],
+        "the supervisor of workers (it need not run)",
+    ),
+];
 
 /// Installs what is missing, then formats, lints, builds, tests, and runs the demo.
 pub fn run() -> anyhow::Result<()> {
-    ensure_sshd()?;
+    for (program, packages, purpose) in PROGRAMS {
+        ensure(program, packages, purpose)?;
+    }
     check(cargo().args(["fmt", "--all", "--check"]))?;
     check(cargo().args([
         "clippy",
@@ -41,9 +55,9 @@ pub fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The end-to-end tests talk to a real OpenSSH server.
-fn ensure_sshd() -> anyhow::Result<()> {
-    if Path::new(SSHD).exists() {
+/// Installs the packages where the program is missing.
+fn ensure(program: &str, packages: &[&str], purpose: &str) -> anyhow::Result<()> {
+    if Path::new(program).exists() {
         return Ok(());
     }
     let id = Command::new("id").arg("-u").output()?;
@@ -51,18 +65,15 @@ fn ensure_sshd() -> anyhow::Result<()> {
     let has_apt = Command::new("apt-get").arg("--version").output().is_ok();
     if !(is_root && has_apt) {
         bail!(
-            "{SSHD} is missing, and the tests need it: `sudo apt-get install openssh-server` (it need not run)"
+            "{program} is missing, {purpose}: `sudo apt-get install {}`",
+            packages.join(" ")
         );
     }
     check(Command::new("apt-get").args(["update", "-qq"]))?;
     let mut install = Command::new("apt-get");
-    install.args([
-        "install",
-        "-y",
-        "-qq",
-        "--no-install-recommends",
-        "openssh-server",
-        "openssh-client",
-    ]);
-    check(install.env("DEBIAN_FRONTEND", "noninteractive"))
+    install.args(["install", "-y", "-qq", "--no-install-recommends"]);
+    install
+        .args(packages)
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    check(&mut install)
 }

@@ -42,6 +42,9 @@ pub enum Command {
             help = "Quantise the matrices while loading: q8_0 or q4; kept as in the file by default"
         )]
         quantize: Option<Quantization>,
+        /// Who starts it again after a crash or a boot: none, systemd or launchd
+        #[arg(long, value_name = "SUPERVISOR", default_value_t)]
+        supervise: Supervise,
         /// The port on 127.0.0.1; the first free one from 8001 by default
         #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
         port: Option<u16>,
@@ -89,6 +92,7 @@ pub async fn run(hive: &Hive, command: Command, output: &Output) -> Result<()> {
             context,
             dtype,
             quantize,
+            supervise,
             port,
             timeout,
         } => {
@@ -103,7 +107,7 @@ pub async fn run(hive: &Hive, command: Command, output: &Output) -> Result<()> {
                 dtype,
                 quantize,
                 advertise: None,
-                supervise: Supervise::None,
+                supervise,
             };
             let patience = Duration::from_secs(timeout.into());
             let options = SpawnOptions {

@@ -6,7 +6,7 @@ use pool_core::name::WorkerId;
 use pool_core::rpc::{ErrorCode, HiveError};
 use pool_core::worker::{WorkerRecord, WorkerSpec, WorkerState};
 
-use super::{SpawnOptions, ports, record, start};
+use super::{SpawnOptions, ports, record, start, supervise};
 use crate::error::{Result, fail};
 use crate::home::Locked;
 use crate::{Hive, machine, models, random_hex};
@@ -16,7 +16,7 @@ use crate::{Hive, machine, models, random_hex};
 pub struct Place {
     /// The live worker with the same owner, address and spec.
     pub live: Option<WorkerRecord>,
-    dead: Vec<WorkerId>,
+    dead: Vec<WorkerRecord>,
 }
 
 /// Looks who is in the place of a spec.
@@ -30,13 +30,13 @@ pub fn look(home: &Locked, spec: &WorkerSpec) -> Result<Place> {
         let Some(process) = record::process_of(home, &record) else {
             // One without an address may have lost its port, and be about to start on the next.
             if at_address || record.state != WorkerState::Starting {
-                place.dead.push(record.id);
+                place.dead.push(record);
             }
             continue;
         };
         let is_usable = matches!(record.state, WorkerState::Starting | WorkerState::Ready);
         if at_address && is_usable && record.spec_hash == spec.hash() {
-            if record.process.is_none() {
+            if record.process.as_ref() != Some(&process) {
                 record.process = Some(process);
                 record::save(home, &record)?;
             }
@@ -50,7 +50,7 @@ impl Place {
     /// Forgets the dead, which the next worker replaces.
     pub fn clear(&self, home: &Locked) -> Result<()> {
         let mut dead = self.dead.iter();
-        dead.try_for_each(|id| record::remove(home, id))
+        dead.try_for_each(|record| record::remove(home, record))
     }
 }
 
@@ -93,7 +93,7 @@ pub fn begin(
     Ok(record)
 }
 
-/// Whether the pool has the model and the device.
+/// Whether the pool has the model, the device and the supervisor.
 fn check(home: &Locked, spec: &WorkerSpec) -> Result<()> {
     let catalog = models::load(home)?;
     let entry = catalog.models.get(&spec.model);
@@ -124,7 +124,7 @@ fn check(home: &Locked, spec: &WorkerSpec) -> Result<()> {
             "`rbee-hive devices` shows those it has",
         ));
     }
-    Ok(())
+    supervise::check(spec.supervise)
 }
 
 /// The model's name and chance: unique on the pool, telling in a list.

@@ -10,6 +10,7 @@ mod record;
 mod spawn;
 mod start;
 mod stop;
+mod supervise;
 
 pub use detach::become_worker;
 pub use log::Follow;

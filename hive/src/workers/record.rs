@@ -8,7 +8,7 @@ use pool_core::name::WorkerId;
 use pool_core::rpc::{ErrorCode, HiveError};
 use pool_core::worker::{ProcessIdentity, WorkerRecord, WorkerState};
 
-use super::log;
+use super::{log, supervise};
 use crate::error::{Result, fail, io_error};
 use crate::file::{misnamed, read_json, sync_folder, write_json};
 use crate::home::{Home, Locked};
@@ -54,8 +54,10 @@ pub fn save(home: &Locked, record: &WorkerRecord) -> Result<()> {
     write_json(&home.record(&record.id), record)
 }
 
-pub fn remove(home: &Locked, id: &WorkerId) -> Result<()> {
-    let path = home.record(id);
+/// Forgets a worker that is gone, and has its supervisor forget it.
+pub fn remove(home: &Locked, record: &WorkerRecord) -> Result<()> {
+    supervise::forget(home, record)?;
+    let path = home.record(&record.id);
     match std::fs::remove_file(&path).and_then(|()| sync_folder(&home.workers())) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &path, &e)),
         _ => Ok(()),
@@ -97,10 +99,12 @@ fn no_worker(text: &str) -> HiveError {
 }
 
 /// The process of a worker while it lives, also when the hive that started it was killed before it
-/// could write it down.
+/// could write it down, or when its supervisor started it again.
 pub fn process_of(home: &Home, record: &WorkerRecord) -> Option<ProcessIdentity> {
     match &record.process {
-        Some(process) => process::is_alive(process).then(|| process.clone()),
+        Some(process) if process::is_alive(process) => Some(process.clone()),
+        _ if !record.spec.supervise.is_none() => supervise::find(home, record),
+        Some(_) => None,
         None if record.state == WorkerState::Starting => find_started(home, record),
         None => None,
     }

@@ -9,7 +9,7 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::ready::{self, Reported, Unanswered};
-use super::{begin, log, ports, record, start, stop, tidy};
+use super::{begin, log, ports, record, start, stop, supervise, tidy};
 use crate::error::{Result, fail};
 use crate::expect::Expect;
 use crate::home::Locked;
@@ -240,6 +240,7 @@ async fn give_up(
     reason: String,
 ) -> Result<HiveError> {
     if record.state == WorkerState::Starting {
+        block_in_place(|| supervise::forget(&hive.home.lock()?, record))?;
         if let Some(process) = &record.process {
             stop::end(process, Duration::from_secs(2)).await?;
         }

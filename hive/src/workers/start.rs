@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use pool_core::rpc::ErrorCode;
-use pool_core::worker::{WorkerRecord, WorkerState};
+use pool_core::worker::{ProcessIdentity, WorkerRecord, WorkerState};
 
-use super::{detach, log, record};
+use super::{detach, log, record, supervise};
 use crate::error::{Result, fail, io_error};
 use crate::home::Locked;
 use crate::{Hive, process};
@@ -40,17 +40,14 @@ pub fn start(
     record.state = WorkerState::Starting;
     record::save(home, record)?;
 
-    let log = log::open(&home.log(&record.id))?;
-    let arguments = record::launch_of(home, record).to_argv();
-    let spawn = || {
-        let command = detach::command(&hive.exe, record.program.as_ref(), &arguments, log)?;
-        let mut command = tokio::process::Command::from(command);
-        command.current_dir(home.root()).spawn()
+    let started = if record.spec.supervise.is_none() {
+        detached(hive, home, record)
+    } else {
+        // The file is the user's alone before the supervisor opens it.
+        log::open(&home.log(&record.id)).and_then(|_| supervise::start(home, record))
     };
-    let started = spawn().map_err(|e| io_error("start", record.program.as_ref(), &e));
     match &started {
-        // Not killed when dropped; tokio reaps it, should it end while this hive still runs.
-        Ok(child) => record.process = child.id().and_then(process::identify),
+        Ok(process) => record.process.clone_from(process),
         Err(error) => {
             record.state = WorkerState::Failed;
             record.failure = Some(error.message.clone());
@@ -58,4 +55,18 @@ pub fn start(
     }
     record::save(home, record)?;
     started.map(|_| ())
+}
+
+/// Starts a process that nobody looks after. None where it ended at once.
+fn detached(hive: &Hive, home: &Locked, record: &WorkerRecord) -> Result<Option<ProcessIdentity>> {
+    let log = log::open(&home.log(&record.id))?;
+    let arguments = record::launch_of(home, record).to_argv();
+    let spawn = || {
+        let command = detach::command(&hive.exe, record.program.as_ref(), &arguments, log)?;
+        let mut command = tokio::process::Command::from(command);
+        command.current_dir(home.root()).spawn()
+    };
+    // Not killed when dropped; tokio reaps it, should it end while this hive still runs.
+    let child = spawn().map_err(|e| io_error("start", record.program.as_ref(), &e))?;
+    Ok(child.id().and_then(process::identify))
 }

@@ -8,7 +8,7 @@ use pool_core::worker::{ProcessIdentity, WorkerRecord, WorkerState};
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
-use super::{owner, record, tidy};
+use super::{owner, record, supervise, tidy};
 use crate::error::{Result, fail};
 use crate::expect::Expect;
 use crate::process::{self, Signal};
@@ -43,12 +43,13 @@ pub async fn stop(
         }
         Ok((record, process))
     })?;
+    block_in_place(|| supervise::release(&hive.home, &record))?;
     if let Some(process) = process {
         end(&process, patience).await?;
     }
     block_in_place(|| {
         let home = hive.home.lock()?;
-        record::remove(&home, id)?;
+        record::remove(&home, &record)?;
         tidy(hive, &home);
         // The worker is gone: what cannot be cleaned up now waits for the next change.
         let _ = models::load(&home).and_then(|catalog| models::sweep(&home, &catalog));

@@ -1,0 +1,227 @@
+//! Workers that systemd starts again: a real manager of the user, in a mount namespace in which the machine looks as if it
+//! was booted with systemd.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use hive::process;
+use pool_core::observation::ObservedWorker;
+use pool_core::worker::{Supervise, WorkerRecord};
+
+use crate::util::{Pool, Worker, spec, wait_for};
+
+/// A user with a manager of systemd.
+struct User {
+    folder: tempfile::TempDir,
+    manager: Child,
+}
+
+impl User {
+    /// None where nobody may make a mount namespace, which needs root.
+    fn new() -> Option<Self> {
+        if !rustix::process::getuid().is_root() {
+            eprintln!("not run: a manager of systemd needs root here");
+            return None;
+        }
+        // A short path: sockets lie there.
+        let folder = tempfile::tempdir().unwrap();
+        let manager = Self::boot(folder.path());
+        let user = Self { folder, manager };
+        user.wait();
+        Some(user)
+    }
+
+    fn boot(folder: &Path) -> Child {
+        const SCRIPT: &str = "mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib/systemd \
+            && mkdir -p /run/systemd/system /var/lib/systemd/linger && touch /var/lib/systemd/linger/root \
+            && exec /lib/systemd/systemd --user --log-target=null";
+        std::fs::create_dir_all(folder.join("run")).unwrap();
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "--propagation", "private", "sh", "-c", SCRIPT]);
+        Self::environment(&mut unshare, folder);
+        unshare.stdin(Stdio::null()).stdout(Stdio::null());
+        unshare.spawn().unwrap()
+    }
+
+    fn environment(command: &mut Command, folder: &Path) {
+        command
+            .env_remove("XDG_CONFIG_HOME")
+            .env("XDG_RUNTIME_DIR", folder.join("run"))
+            .env("HOME", folder)
+            .env("USER", "root");
+    }
+
+    fn wait(&self) {
+        wait_for("the manager", || {
+            let output = self.systemctl(&["show", "--property=Version"]);
+            output.status.success().then_some(())
+        });
+    }
+
+    /// Everything of the user ends and begins again, as when the machine boots.
+    fn reboot(&mut self) {
+        self.systemctl(&["exit"]);
+        self.manager.wait().unwrap();
+        self.manager = Self::boot(self.folder.path());
+        self.wait();
+    }
+
+    /// A command that runs as the user's.
+    fn command(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--mount=/proc/{}/ns/mnt", self.manager.id()))
+            .arg(program)
+            .args(arguments);
+        Self::environment(&mut command, self.folder.path());
+        command
+    }
+
+    fn systemctl(&self, arguments: &[&str]) -> Output {
+        let arguments = [&["--user"], arguments].concat();
+        let mut command = self.command(Path::new("/usr/bin/systemctl"), &arguments);
+        command.output().unwrap()
+    }
+
+    fn units(&self) -> Vec<PathBuf> {
+        let folder = self.folder.path().join(".config/systemd/user");
+        let Ok(entries) = folder.read_dir() else {
+            return Vec::new();
+        };
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.is_file()).collect()
+    }
+
+    /// Runs a hive that has to succeed.
+    fn hive<T: serde::de::DeserializeOwned>(&self, pool: &Pool, arguments: &[&str]) -> T {
+        let arguments = [arguments, &["--json"]].concat();
+        let mut command = self.command(&pool.hive, &arguments);
+        let output = command.env("RBEE_HOME", &pool.home).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// The only worker, once it serves and is not that process.
+    fn serving(&self, pool: &Pool, not: Option<u32>) -> ObservedWorker {
+        wait_for("a worker that serves", || {
+            let mut workers: Vec<ObservedWorker> = self.hive(pool, &["worker", "list"]);
+            let worker = workers.pop()?;
+            assert!(workers.is_empty());
+            let is_other = Some(pid(&worker.record)) != not;
+            (worker.is_serving() && is_other).then_some(worker)
+        })
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        self.systemctl(&["exit"]);
+        let _ = self.manager.wait();
+    }
+}
+
+fn pid(record: &WorkerRecord) -> u32 {
+    record.process.as_ref().unwrap().pid
+}
+
+#[test]
+fn systemd_starts_a_worker_again_after_a_crash_and_after_a_boot() {
+    let Some(mut user) = User::new() else {
+        return;
+    };
+    let pool = Pool::new();
+    pool.register_tiny();
+    let spawn = [
+        "worker",
+        "spawn",
+        "cpu",
+        "--model",
+        "tiny",
+        "--supervise",
+        "systemd",
+    ];
+    let record: WorkerRecord = user.hive(&pool, &spawn);
+    assert_eq!(record.spec.supervise, Supervise::Systemd);
+    let first = user.serving(&pool, None).record;
+
+    let [unit] = user.units().try_into().unwrap();
+    let verify = ["--user", "verify", unit.to_str().unwrap()];
+    let verify = user.command(Path::new("/usr/bin/systemd-analyze"), &verify);
+    let verify = { verify }.output().unwrap();
+    let said = String::from_utf8_lossy(&verify.stderr);
+    assert!(verify.status.success() && !said.contains("rbee"), "{said}");
+
+    let killed = first.process.clone().unwrap();
+    process::signal(&killed, process::Signal::KILL).unwrap();
+    let second = user.serving(&pool, Some(pid(&first))).record;
+    assert_eq!(second.listen, first.listen);
+    assert_eq!(pool.worker_processes(), 1);
+
+    user.reboot();
+    user.serving(&pool, Some(pid(&second)));
+    assert_eq!(pool.worker_processes(), 1);
+
+    let id = record.id.as_str();
+    let stopped: WorkerRecord = user.hive(&pool, &["worker", "stop", id]);
+    assert_eq!(stopped.id, record.id);
+    assert_eq!((pool.worker_processes(), user.units().len()), (0, 0));
+    user.reboot();
+    assert_eq!(pool.worker_processes(), 0);
+}
+
+#[test]
+fn a_worker_that_does_not_become_ready_leaves_no_unit() {
+    let Some(user) = User::new() else {
+        return;
+    };
+    let pool = Pool::with(Worker::Script("echo no such luck; exit 3"));
+    pool.register_tiny();
+    let spawn = [
+        "worker",
+        "spawn",
+        "cpu",
+        "--model",
+        "tiny",
+        "--supervise",
+        "systemd",
+    ];
+    let mut command = user.command(&pool.hive, &spawn);
+    let output = command.env("RBEE_HOME", &pool.home).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("no such luck"),
+        "{said}"
+    );
+    assert_eq!((pool.worker_processes(), user.units().len()), (0, 0));
+}
+
+#[test]
+fn a_pool_without_the_supervisor_says_so_before_anything_starts() {
+    let pool = Pool::new();
+    let entry = pool.register_tiny();
+    let nobody = tempfile::tempdir().unwrap();
+    for (supervise, needle) in [
+        ("systemd", "no manager of systemd"),
+        ("launchd", "no launchd"),
+    ] {
+        let spawn = [
+            "worker",
+            "spawn",
+            "cpu",
+            "--model",
+            "tiny",
+            "--supervise",
+            supervise,
+        ];
+        let mut command = pool.command(&spawn);
+        command.env("XDG_RUNTIME_DIR", nobody.path());
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(needle), "{said}");
+    }
+    assert_eq!((pool.workers().len(), pool.worker_processes()), (0, 0));
+    let mut other = spec(&entry, 0);
+    let hash = other.hash();
+    other.supervise = Supervise::Systemd;
+    assert_ne!(other.hash(), hash);
+}
