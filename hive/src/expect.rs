@@ -35,7 +35,13 @@ impl Expect {
             return Ok(());
         }
         let catalog = models::load(home)?;
-        let records = workers::all(home)?;
+        let mut records = workers::all(home)?;
+        for record in &mut records {
+            // One that its supervisor started again is another, as the plan has seen it.
+            if !record.spec.supervise.is_none() {
+                record.process = workers::process_of(home, record).or(record.process.take());
+            }
+        }
         let is = |about: &About| match about {
             About::Programs => self.build,
             About::Model(id) => catalog.models.get(id).map(facts::model),

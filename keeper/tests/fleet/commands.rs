@@ -213,3 +213,23 @@ fn a_question_on_a_terminal_is_only_answered_by_yes() {
     }
     desk.rbee(&["destroy", "--yes"]).exits(0);
 }
+
+#[test]
+fn a_home_that_cannot_be_one_makes_nothing() {
+    let desk = Desk::new();
+    desk.fleet("  here: { connect: local, devices: [cpu] }\n", "here/cpu");
+    for (variables, said) in [
+        (
+            [("RBEE_HOME", "a/home"), ("HOME", "/")],
+            "is a relative path: a/home",
+        ),
+        ([("RBEE_HOME", ""), ("HOME", "")], "HOME: is not set"),
+    ] {
+        let mut command = desk.command(&["apply", "--yes"]);
+        command.env_remove("XDG_DATA_HOME").envs(variables);
+        let ran = super::Ran::from(command.output().unwrap());
+        assert_ne!(ran.code, 0);
+        ran.says(said);
+        assert!(!desk.path("a").exists());
+    }
+}
