@@ -58,7 +58,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     };
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
     type Part = fn(&Bench) -> anyhow::Result<Vec<Row>>;
-    let parts: [(&str, Part); 2] = [("gather", gather::measure), ("hive", hive::measure)];
+    let parts: [(&str, Part); 3] = [
+        ("gather", gather::measure),
+        ("hive", hive::measure),
+        ("decide", decide::measure),
+    ];
     for (name, measure) in parts {
         machine.look_for_others();
         match measure(&bench) {
