@@ -201,7 +201,7 @@ fn a_pool_that_is_down_is_asked_ever_more_rarely_and_told_of_twice() {
     // The file may say another way to it, which is tried at once.
     save(&desk, &format!("ssh://127.0.0.1:{port}"), "ssh://one");
     watch.says("fleet.yaml was saved", 1);
-    watch.says("No changes: fleet test is as its file says.", 1);
+    watch.says("No changes: fleet test is as its file says.", 2);
     pool.kill();
     watch.says("Pool down is unreachable: ", 2);
     assert_eq!(watch.interrupt(), Some(130));
