@@ -99,9 +99,15 @@ pub struct ProblemReport {
 impl Failure {
     /// The document that a command prints in place of its own.
     pub fn json(&self) -> String {
+        #[derive(Serialize)]
+        struct Document {
+            error: ErrorReport,
+        }
+        let document = Document {
+            error: self.report(),
+        };
         // Plain data: writing it as JSON cannot fail.
-        let document = serde_json::json!({ "error": self.report() });
-        format!("{document:#}\n")
+        serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
     }
 
     pub fn report(&self) -> ErrorReport {

@@ -158,7 +158,7 @@ impl Watcher<'_> {
             Err(failure) => {
                 let text = failure.json();
                 if self.broken.as_ref() != Some(&text) {
-                    self.terminal.failure(&failure);
+                    self.fail(&failure);
                     self.say("What the file said before stays in force.");
                     self.broken = Some(text);
                 }
@@ -338,8 +338,15 @@ impl Watcher<'_> {
     fn complain(&mut self, failure: &Failure) {
         let text = failure.json();
         if self.complaint.as_ref() != Some(&text) {
-            self.terminal.failure(failure);
+            self.fail(failure);
             self.complaint = Some(text);
+        }
+    }
+
+    fn fail(&self, failure: &Failure) {
+        self.terminal.failure(failure);
+        if self.global.output() == Output::JsonStream {
+            self.say(&failure.report().what);
         }
     }
 }

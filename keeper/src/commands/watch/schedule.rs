@@ -37,8 +37,10 @@ struct Attempts {
     spec: Sha256,
     last: Duration,
     retry: Retry,
-    /// Somebody waits for the next one.
+    /// This round waits for the next one.
     is_wanted: bool,
+    /// That the next one has to wait was said.
+    is_told: bool,
 }
 
 /// What became of a pool.
@@ -76,6 +78,9 @@ impl Schedule {
     /// The pools are asked now.
     pub fn round(&mut self, now: Duration) {
         self.next = now + self.interval;
+        for worker in self.workers.values_mut() {
+            worker.is_wanted = false;
+        }
     }
 
     /// How long nothing is to be done, unless a file is saved.
@@ -115,10 +120,10 @@ impl Schedule {
         };
         let wait = attempts.retry.not_before.saturating_sub(now);
         if attempts.spec != spec || wait.is_zero() {
-            attempts.is_wanted = false;
             return Spawn::Now;
         }
-        let is_news = !std::mem::replace(&mut attempts.is_wanted, true);
+        attempts.is_wanted = true;
+        let is_news = !std::mem::replace(&mut attempts.is_told, true);
         Spawn::Later { wait, is_news }
     }
 
@@ -129,22 +134,21 @@ impl Schedule {
             last: now,
             retry: Retry::default(),
             is_wanted: false,
+            is_told: false,
         };
         let attempts = self.workers.entry(worker.clone()).or_insert_with(fresh);
         if attempts.spec != spec {
             *attempts = fresh();
         }
-        attempts.last = now;
+        (attempts.last, attempts.is_told) = (now, false);
         attempts.retry.fail(now, WORKER, &mut self.random);
     }
 
     /// The worker is as it should be.
     pub fn serves(&mut self, worker: &WorkerAddress, now: Duration) {
-        if let Some(attempts) = self.workers.get_mut(worker) {
-            attempts.is_wanted = false;
-            if now.saturating_sub(attempts.last) >= SETTLED {
-                self.workers.remove(worker);
-            }
+        let attempts = self.workers.get(worker);
+        if attempts.is_some_and(|attempts| now.saturating_sub(attempts.last) >= SETTLED) {
+            self.workers.remove(worker);
         }
     }
 }
