@@ -104,9 +104,8 @@ pub fn process_of(home: &Home, record: &WorkerRecord) -> Option<ProcessIdentity>
     match &record.process {
         Some(process) if process::is_alive(process) => Some(process.clone()),
         _ if !record.spec.supervise.is_none() => supervise::find(home, record),
-        Some(_) => None,
         None if record.state == WorkerState::Starting => find_started(home, record),
-        None => None,
+        _ => None,
     }
 }
 
