@@ -139,12 +139,9 @@ fn a_failed_action_is_an_event() {
     let errored = errored.unwrap_or_else(|| panic!("{failed:?}"));
     assert_eq!(
         (&errored["action"], &errored["pool"]),
-        (&json!("spawn"), &json!("here"))
+        (&json!("install"), &json!("here"))
     );
-    assert!(
-        errored["what"].as_str().unwrap().contains("logs"),
-        "{errored}"
-    );
+    assert!(!errored["what"].as_str().unwrap().is_empty());
     let summary = failed.last().unwrap();
     assert_eq!(
         (&summary["type"], &summary["exit"]),
