@@ -92,7 +92,7 @@ struct Fleet {
 }
 
 impl Fleet {
-    fn name(&self) -> FleetName {
+    fn name() -> FleetName {
         "speed".parse().unwrap()
     }
 
@@ -142,7 +142,7 @@ impl Fleet {
             (pool, wanted)
         });
         Desired {
-            fleet: self.name(),
+            fleet: Self::name(),
             purpose: Purpose::Apply,
             builds: [(TARGET.to_owned(), Ok(Sha256::of("build")))].into(),
             pools: pools.collect(),
@@ -154,11 +154,11 @@ impl Fleet {
         let pools = desired.pools.iter().map(|(name, wanted)| {
             let mut seen = empty();
             if is_there {
-                seen.models = (0..self.models).map(|n| self.model(n, wanted)).collect();
+                seen.models = (0..self.models).map(|n| Self::model(n, wanted)).collect();
                 let workers = wanted.workers.iter().enumerate();
                 let workers = workers.map(|(n, (address, worker))| {
                     let content = wanted.models[&worker.model].content.as_ref().unwrap();
-                    let spec = worker.spec(&self.name(), address, content.digest());
+                    let spec = worker.spec(&Self::name(), address, content.digest());
                     running(n, spec)
                 });
                 seen.workers = workers.collect();
@@ -170,14 +170,14 @@ impl Fleet {
         }
     }
 
-    fn model(&self, n: usize, wanted: &DesiredPool) -> ObservedModel {
+    fn model(n: usize, wanted: &DesiredPool) -> ObservedModel {
         let id = Self::model_id(n);
         let origin = Origin {
             repo: format!("org/{id}"),
             revision: None,
             files: Vec::new(),
         };
-        let fleet = wanted.models.contains_key(&id).then(|| self.name());
+        let fleet = wanted.models.contains_key(&id).then(Self::name);
         let mut entry = CatalogEntry::new(id, fleet, origin, manifest(n));
         entry.downloaded = true;
         entry.backends = vec![Backend::Cpu];

@@ -11,13 +11,13 @@ use crate::simulation::{
     FLEET, GIB, address, build, entry, fresh, linux, manifest, observed_worker,
 };
 
-fn owner() -> Option<FleetName> {
-    Some(FLEET.parse().unwrap())
+fn owner() -> FleetName {
+    FLEET.parse().unwrap()
 }
 
 /// A model of this version, whole.
 fn model(id: &str, version: u8) -> ObservedModel {
-    let mut entry = entry(&id.parse().unwrap(), &manifest(id, version), owner());
+    let mut entry = entry(&id.parse().unwrap(), &manifest(id, version), Some(owner()));
     entry.downloaded = true;
     ObservedModel {
         entry,
@@ -30,7 +30,7 @@ fn model(id: &str, version: u8) -> ObservedModel {
 fn worker(name: &str, pool: &str, model: &str, version: u8) -> ObservedWorker {
     let spec = WorkerSpec {
         address: Some(address(name, pool, Device::Cpu)),
-        fleet: owner(),
+        fleet: Some(owner()),
         model: model.parse().unwrap(),
         model_digest: manifest(model, version).digest(),
         device: Device::Cpu,
