@@ -131,9 +131,9 @@ proptest! {
 #[test]
 fn what_takes_away_comes_first_and_a_cut_says_what_it_left_out() {
     let texts = ["x", "y", "z", "w"].map(|text| text.repeat(200));
-    let text = shown(&texts, 1000);
+    let text = shown(&texts, 100);
     assert!(text.len() < 60_000 && text.len() > 50_000, "{}", text.len());
-    let head = "### rbee plan: fleet `home`: 1 to check, 1 to remove, 1000 blocked, 1 pool not known\n\n\
+    let head = "### rbee plan: fleet `home`: 1 to check, 1 to remove, 100 blocked, 1 pool not known\n\n\
                 **Stops or takes away**\n\n\
                 - **outage that is too long**: `` tiny is down for about 2.1 s while chat/mac/cpu/0 is \
                 replaced, and fleet.yaml allows `max_outage: 0s` ``\n- `-` model `old` on `mac`: ";
@@ -142,11 +142,8 @@ fn what_takes_away_comes_first_and_a_cut_says_what_it_left_out() {
     let places: Vec<usize> = order.iter().map(|part| text.find(part).unwrap()).collect();
     assert!(places.is_sorted(), "{places:?}");
     let last = text.lines().last().unwrap();
-    assert!(
-        last.starts_with("_Left out for want of room: ") && last.contains("of “Blocked”"),
-        "{last}"
-    );
-    assert!(last.contains("1000 of “To mind”"), "{last}");
+    assert!(last.starts_with("_Left out for want of room: "), "{last}");
+    assert!(last.contains(" of “To mind”"), "{last}");
 }
 
 #[test]
