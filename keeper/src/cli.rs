@@ -47,7 +47,7 @@ pub struct Global {
     /// Give up on a pool that does not answer for so many seconds
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub connect_timeout: u64,
-    /// Keep no ssh connections for the next run, and use none of the last (so does RBEE_SSH_PERSIST=0)
+    /// Keep no ssh connections for the next run, and use none of the last (so does `RBEE_SSH_PERSIST=0`)
     #[arg(long, global = true)]
     pub no_persist: bool,
     /// Where builds for other platforms lie, as DIR/TRIPLE/

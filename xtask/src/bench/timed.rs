@@ -52,10 +52,12 @@ pub fn run(command: &mut Command, input: &str) -> anyhow::Result<Taken> {
     drop(ended);
     let peak = watch.join().ok().flatten();
     if !status.success() {
-        bail!(
-            "{name} failed ({status}): {}",
-            text(&mut complained)?.trim()
-        );
+        let (said, complained) = (text(&mut said)?, text(&mut complained)?);
+        let why = [&complained, &said]
+            .into_iter()
+            .find(|text| !text.trim().is_empty());
+        let why = why.map_or("it said nothing", |why| why.trim());
+        bail!("{name} failed ({status}): {why}");
     }
     Ok(Taken {
         seconds,
