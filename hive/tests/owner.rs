@@ -96,7 +96,7 @@ fn a_worker_is_protected_from_its_start_or_from_the_next_spawn_on() {
     assert_eq!(refused.code, ErrorCode::NotOwned);
     assert!(pool.workers()[0].record.protect);
     protect(&mut connection, subject(), "home", false).unwrap();
-    assert_eq!(pool.workers()[0].record.protect, false);
+    assert!(!pool.workers()[0].record.protect);
 }
 
 #[test]
