@@ -62,7 +62,7 @@ fn measure_round(bench: &Bench, site: &Site, round: usize) -> anyhow::Result<Tim
         None
     };
     // Who comes first changes from round to round.
-    let (ssh, plan) = if round % 2 == 0 {
+    let (ssh, plan) = if round.is_multiple_of(2) {
         let ssh = cold(&|| site.ssh())?;
         (ssh, cold(&|| site.plan())?)
     } else {

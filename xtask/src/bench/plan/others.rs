@@ -95,16 +95,14 @@ impl Others {
     /// Asks each pool what rbee asks, by pyinfra.
     pub fn pyinfra(&self, site: &Site) -> anyhow::Result<Taken> {
         let inventory = site.path("inventory.py");
-        let hosts: String = Site::addresses()
-            .lines()
-            .map(|address| {
-                format!(
-                    "    ('{address}', {{'ssh_config_file': '{}'}}),\n",
-                    site.path("config").display()
-                )
-            })
-            .collect();
-        fs::write(&inventory, format!("pools = [\n{hosts}]\n"))?;
+        let config = site.path("config");
+        let host = |address| {
+            let config = config.display();
+            format!("    ('{address}', {{'ssh_config_file': '{config}'}}),")
+        };
+        let hosts: Vec<String> = Site::addresses().lines().map(host).collect();
+        let hosts = hosts.join("\n");
+        fs::write(&inventory, format!("pools = [\n{hosts}\n]\n"))?;
         let mut pyinfra = Command::new(self.bin.join("pyinfra"));
         pyinfra
             .args(["-y", "--parallel", &POOLS.to_string()])

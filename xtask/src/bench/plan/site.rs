@@ -69,9 +69,8 @@ impl<'a> Site<'a> {
 
     /// All addresses, each in a line.
     pub fn addresses() -> String {
-        (1..=POOLS)
-            .map(|number| format!("{}\n", address(number)))
-            .collect()
+        let addresses: Vec<String> = (1..=POOLS).map(address).collect();
+        addresses.join("\n") + "\n"
     }
 
     fn wait_for_servers(&self) -> anyhow::Result<()> {
@@ -184,10 +183,11 @@ impl<'a> Site<'a> {
     pub fn ssh_over_masters(&self) -> anyhow::Result<Taken> {
         let masters = self.masters()?;
         ensure!(masters.len() == POOLS, "{} masters", masters.len());
-        let list: String = masters
+        let list: Vec<_> = masters
             .iter()
-            .map(|master| format!("{}\n", master.display()))
+            .map(|master| master.to_string_lossy())
             .collect();
+        let list = list.join("\n") + "\n";
         let mut xargs = Command::new("xargs");
         xargs.args(["-P", "100", "-I", "{}", "ssh", "-n", "-F"]);
         xargs.arg(self.path("config"));
