@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use pool_core::digest::Sha256;
 use pool_core::model::{CatalogEntry, Manifest, ModelFile, Origin};
 use pool_core::name::{FleetName, ModelId, PoolName};
+use pool_core::observation::PoolObservation;
 use pool_core::rpc::{ErrorCode, Event, Moved, Outcome, Request};
 use pool_core::source::Source;
 use pool_core::supply::HubAccess;
@@ -174,8 +175,13 @@ impl Actor<'_> {
                     deadline_s: STOP_DEADLINE_S,
                 };
                 let tell = |event| tell(step, event);
-                let answer = hive(link)?.call_while(expect, request, tell).await;
-                gone(answer).map(Done::from)
+                let hive = hive(link)?;
+                let answer = hive.call_while(expect, request, tell).await;
+                let is_there = |seen: &PoolObservation| {
+                    let mut workers = seen.workers.iter();
+                    workers.any(|seen| seen.record.id == *worker)
+                };
+                gone(&hive, answer, is_there).await.map(Done::from)
             }
             ActionKind::Update {
                 subject, protect, ..
@@ -189,10 +195,17 @@ impl Actor<'_> {
                 Ok(Done::default())
             }
             ActionKind::Unregister { model, .. } => {
-                let (model, owner) = (model.clone(), Some(self.fleet.clone()));
-                let request = Request::Unregister { model, owner };
-                let answer = hive(link)?.call_while(expect, request, |_| ()).await;
-                gone(answer).map(Done::from)
+                let request = Request::Unregister {
+                    model: model.clone(),
+                    owner: Some(self.fleet.clone()),
+                };
+                let hive = hive(link)?;
+                let answer = hive.call_while(expect, request, |_| ()).await;
+                let is_there = |seen: &PoolObservation| {
+                    let mut models = seen.models.iter();
+                    models.any(|seen| seen.entry.id == *model)
+                };
+                gone(&hive, answer, is_there).await.map(Done::from)
             }
         }
     }
@@ -252,14 +265,33 @@ impl Actor<'_> {
     }
 }
 
-/// What another run took away meanwhile is as gone as it should be.
-fn gone(answer: Result<Outcome, CallError>) -> Result<String, Fault> {
-    match answer {
-        Err(CallError::Hive { error, .. }) if error.code == ErrorCode::NotFound => {
-            Ok("gone already".into())
+/// What was taken away meanwhile is as gone as it should be; a pool forgets a worker that failed by itself where another
+/// comes to its address.
+async fn gone(
+    hive: &HiveClient,
+    answer: Result<Outcome, CallError>,
+    is_there: impl Fn(&PoolObservation) -> bool,
+) -> Result<String, Fault> {
+    let error = match answer {
+        Ok(_) => return Ok(String::new()),
+        Err(error) => error,
+    };
+    let code = match &error {
+        CallError::Hive { error, .. } => Some(error.code),
+        CallError::Lost { .. } | CallError::Source { .. } => None,
+    };
+    let is_gone = match code {
+        Some(ErrorCode::NotFound) => true,
+        Some(ErrorCode::Stale) => {
+            let seen = hive.call(Request::Observe, |_| ()).await;
+            matches!(seen, Ok(Outcome::Observed(seen)) if !is_there(&seen))
         }
-        Err(error) => Err(error.into()),
-        Ok(_) => Ok(String::new()),
+        _ => false,
+    };
+    if is_gone {
+        Ok("gone already".into())
+    } else {
+        Err(error.into())
     }
 }
 

@@ -42,7 +42,9 @@ impl Spawn<'_> {
             (None, Some(Order::StartFirst)) => "the old worker stays".into(),
             (None, _) => return Err(fault),
         };
-        fault.what = format!("{}; {old}", fault.what);
+        // Before the worker's log, where that stands behind.
+        let end = fault.what.find('\n').unwrap_or(fault.what.len());
+        fault.what.insert_str(end, &format!("; {old}"));
         Err(fault)
     }
 
