@@ -368,7 +368,7 @@ fn a_disk_that_fills_up_on_the_way_is_said_and_the_rest_comes_later() {
     assert!(output.status.success(), "{said}{error}");
     assert!(said.starts_with("exit 1\n"), "{said}");
     assert!(error.contains("is full"), "{error}");
-    assert!(said.contains("missing"), "{said}");
+    assert!(said.contains("incomplete"), "{said}");
     assert!(said.contains("verified m"), "{said}");
 }
 
