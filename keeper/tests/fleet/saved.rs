@@ -71,7 +71,8 @@ fn a_saved_plan_is_carried_out_without_a_question_and_without_the_fleet_file() {
 #[test]
 fn a_saved_plan_has_no_secret_and_is_its_users_alone() {
     use std::os::unix::fs::PermissionsExt;
-    let office = Office::new();
+    let hub = local_hub::Hub::builder().repo("org/tiny", tiny());
+    let office = Office::of(hub.gated("org/tiny", "hf_very_secret"));
     office.fleet("hf:org/tiny");
     let plan = ["plan", "--out", "it.plan"];
     office.rbee_as(&plan, Some("hf_very_secret")).exits(0);
