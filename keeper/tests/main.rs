@@ -4,6 +4,10 @@
     clippy::unwrap_used,
     reason = "clippy's exception for tests leaves out their helpers"
 )]
+#![allow(
+    clippy::print_stderr,
+    reason = "a test says what it drew by chance, and what it could not run"
+)]
 
 mod fleet;
 mod sshd;

@@ -54,8 +54,9 @@ pub async fn to_apply(
 
 fn refusal(changed: &BTreeSet<String>, made_at: Timestamp) -> Failure {
     let count = units::count(changed.len(), "thing");
-    let list: String = changed.iter().map(|what| format!("\n  {what}")).collect();
-    let what = format!("the plan is stale: since {made_at:.0} {count} changed{list}");
+    let list: Vec<&str> = changed.iter().map(String::as_str).collect();
+    let list = list.join("\n  ");
+    let what = format!("the plan is stale: since {made_at:.0} {count} changed\n  {list}");
     Failure::new(what)
         .help("nothing was moved; `rbee plan --out FILE` plans again")
         .exit(Exit::STALE)

@@ -46,7 +46,10 @@ pub fn text(plan: &Plan, places: &Places, purpose: Purpose, about: Option<&str>)
         }
         if !shown.is_empty() {
             out += &heading;
-            shown.iter().for_each(|line| out += &format!("{line}\n"));
+            for line in shown {
+                out += line;
+                out += "\n";
+            }
         }
     }
     if !left_out.is_empty() {

@@ -103,6 +103,6 @@ fn what_others_own_is_listed_apart_and_is_no_drift() {
     let json = desk.rbee(&["drift", "--json"]).exits(0).json();
     let others = json["pools"]["here"]["not_touched"].as_array().unwrap();
     let mut owners: Vec<&Value> = others.iter().map(|other| &other["owner"]).collect();
-    owners.sort_by_key(|owner| owner.to_string());
+    owners.sort_by_key(ToString::to_string);
     assert_eq!(owners, [&json!("other"), &Value::Null]);
 }

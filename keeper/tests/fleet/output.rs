@@ -33,7 +33,9 @@ pub fn lines(ran: &Ran) -> Vec<Value> {
     let lines: Vec<Value> = lines
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .collect();
-    lines.iter().for_each(|line| valid(&schema, line));
+    for line in &lines {
+        valid(&schema, line);
+    }
     assert_eq!(lines[0]["type"], "version", "{}", ran.out);
     lines
 }

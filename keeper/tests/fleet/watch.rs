@@ -12,7 +12,7 @@ use super::{Desk, Ran, end};
 const HERE: &str = "  here: { connect: local, devices: [cpu] }\n";
 
 /// How long a watch may take for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A watch that runs; it is killed when it is dropped.
 struct Watch {

@@ -8,11 +8,11 @@ use pool_core::digest::Sha256;
 use pool_core::name::PoolName;
 
 /// The first pause before a worker is started again, and the longest.
-const WORKER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+const WORKER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 /// A worker that served for so long begins with the first pause again.
-const SETTLED: Duration = Duration::from_secs(300);
+const SETTLED: Duration = Duration::from_mins(5);
 /// The longest pause before a pool that is down is asked again, unless the interval is longer.
-const POOL: Duration = Duration::from_secs(900);
+const POOL: Duration = Duration::from_mins(15);
 
 /// When which pool is asked and which worker is started.
 #[derive(Debug)]
