@@ -272,9 +272,8 @@ async fn gone(
     answer: Result<Outcome, CallError>,
     is_there: impl Fn(&PoolObservation) -> bool,
 ) -> Result<String, Fault> {
-    let error = match answer {
-        Ok(_) => return Ok(String::new()),
-        Err(error) => error,
+    let Err(error) = answer else {
+        return Ok(String::new());
     };
     let code = match &error {
         CallError::Hive { error, .. } => Some(error.code),

@@ -54,9 +54,11 @@ pub async fn to_apply(
 
 fn refusal(changed: &BTreeSet<String>, made_at: Timestamp) -> Failure {
     let count = units::count(changed.len(), "thing");
-    let list: String = changed.iter().map(|what| format!("\n  {what}")).collect();
-    let what = format!("the plan is stale: since {made_at:.0} {count} changed{list}");
-    Failure::new(what)
+    let mut lines = vec![format!(
+        "the plan is stale: since {made_at:.0} {count} changed"
+    )];
+    lines.extend(changed.iter().map(|what| format!("  {what}")));
+    Failure::new(lines.join("\n"))
         .help("nothing was moved; `rbee plan --out FILE` plans again")
         .exit(Exit::STALE)
 }

@@ -141,10 +141,10 @@ fn who_is_refused_on_one_pool_holds_no_other() {
     let office = Office::new();
     let _pools = ["one", "two"].map(|name| office.desk.lab.sshd(name));
     let fleet = |name: &str, pools: &[&str]| {
-        let declared: String = pools
+        let declared = pools
             .iter()
-            .map(|pool| format!("  {pool}: {{ connect: ssh://{pool}, devices: [cpu] }}\n"))
-            .collect();
+            .map(|pool| format!("  {pool}: {{ connect: ssh://{pool}, devices: [cpu] }}\n"));
+        let declared = declared.collect::<Vec<_>>().concat();
         let text = format!(
             "version: 1\nfleet: {name}\npools:\n{declared}models:\n  \
              tiny: {{ source: \"hf:org/tiny\" }}\nworkers:\n  chat: {{ model: tiny, on: ['*/cpu'] }}\n"

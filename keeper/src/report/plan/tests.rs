@@ -68,6 +68,7 @@ fn bring(
         source: source.clone(),
         commit: commit.clone(),
         manifest: Manifest::new(all, facts),
+        protect: false,
     };
     let fetch = ActionKind::Fetch {
         model,
