@@ -206,13 +206,14 @@ fn kill(pids: &[u32]) {
     kill.status().unwrap();
 }
 
-/// Something dies at so many moments, spread over the time that an undisturbed apply takes.
-fn crash(remote: bool, victims: &[Victim], moments: u64) {
+/// `RBEE_SEED`, else always the same.
+fn seed(usual: u64) -> u64 {
     let seed = std::env::var("RBEE_SEED").ok();
-    let seed = seed.map_or(0x5eed_cafe + u64::from(remote), |seed| {
-        seed.parse().unwrap()
-    });
-    eprintln!("RBEE_SEED={seed}");
+    seed.map_or(usual, |seed| seed.parse().unwrap())
+}
+
+/// Something dies at so many moments, spread over the time that an undisturbed apply takes.
+fn crash(remote: bool, victims: &[Victim], moments: u64, seed: u64) {
     let mut random = Random(seed);
     let mut place = Place::new(remote);
     place.edit();
@@ -236,8 +237,7 @@ fn crash(remote: bool, victims: &[Victim], moments: u64) {
         let mut rbee = place.apply();
         std::thread::sleep(after);
         place.strike(victim, &mut rbee);
-        let ended = rbee.wait().unwrap();
-        eprintln!("{what}: {ended}");
+        rbee.wait().unwrap();
         let healed = place.desk.rbee(&["apply", "--yes", "--prune-models"]);
         assert_eq!(healed.code, 0, "{what}\n{}\n{}", healed.out, healed.err);
         place.check(&what);
@@ -247,11 +247,16 @@ fn crash(remote: bool, victims: &[Victim], moments: u64) {
 
 #[test]
 fn whatever_dies_of_an_apply_over_ssh_the_next_one_gets_there() {
+    let seed = seed(0x5eed_caff);
+    eprintln!("RBEE_SEED={seed}");
     let victims = [Victim::Rbee, Victim::Hive, Victim::Session, Victim::Pool];
-    crash(true, &victims, 30);
+    crash(true, &victims, 30, seed);
 }
 
 #[test]
 fn whatever_dies_of_an_apply_on_this_machine_the_next_one_gets_there() {
-    crash(false, &[Victim::Rbee, Victim::Hive, Victim::Pool], 20);
+    let seed = seed(0x5eed_cafe);
+    eprintln!("RBEE_SEED={seed}");
+    let victims = [Victim::Rbee, Victim::Hive, Victim::Pool];
+    crash(false, &victims, 20, seed);
 }
