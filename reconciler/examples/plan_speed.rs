@@ -7,6 +7,7 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measurement")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -145,6 +146,7 @@ impl Fleet {
             fleet: Self::name(),
             purpose: Purpose::Apply,
             builds: [(TARGET.to_owned(), Ok(Sha256::of("build")))].into(),
+            declared: BTreeMap::new(),
             pools: pools.collect(),
         }
     }

@@ -20,6 +20,8 @@ pub struct Desired {
     pub fleet: FleetName,
     pub purpose: Purpose,
     pub builds: Builds,
+    /// Every model of the file, used or not, and whether it is protected.
+    pub declared: BTreeMap<ModelId, bool>,
     pub pools: BTreeMap<PoolName, DesiredPool>,
 }
 
@@ -105,6 +107,7 @@ impl Desired {
             fleet,
             purpose: Purpose::Destroy,
             builds: Builds::new(),
+            declared: BTreeMap::new(),
             pools: pools.collect(),
         }
     }

@@ -364,6 +364,17 @@ impl<'a> Seen<'a> {
     }
 }
 
+/// What to change where a model is protected and should not be, or the other way round.
+fn kept_otherwise(model: &ObservedModel, protect: bool) -> Option<Update> {
+    let entry = &model.entry;
+    (entry.protect != protect).then(|| Update {
+        subject: Subject::Model(entry.id.clone()),
+        address: None,
+        protect,
+        was: facts::model(entry),
+    })
+}
+
 fn diff_contents(desired: &Desired, pool: &DesiredPool, seen: &Seen) -> KnownDrift {
     let gone = match desired.purpose {
         Purpose::Apply => Reason::NotDeclared,
@@ -388,30 +399,27 @@ fn diff_contents(desired: &Desired, pool: &DesiredPool, seen: &Seen) -> KnownDri
     let owned = |owner: &Option<FleetName>| owner.as_ref() == Some(&desired.fleet);
     for (id, model) in &pool.models {
         let current = seen.models.iter().find(|seen| seen.entry.id == *id);
+        if let Some(current) = current.filter(|current| owned(&current.entry.fleet)) {
+            drift.updates.extend(kept_otherwise(current, model.protect));
+        }
         if let Some(difference) = models::diff_model(&desired.fleet, model, current) {
             drift.models.insert(id.clone(), difference);
         }
-        drift.updates.extend(current.and_then(|current| {
-            let entry = &current.entry;
-            let differs = owned(&entry.fleet) && entry.protect != model.protect;
-            differs.then(|| Update {
-                subject: Subject::Model(id.clone()),
-                address: None,
-                protect: model.protect,
-                was: facts::model(entry),
-            })
-        }));
     }
     for model in seen.models {
         let id = &model.entry.id;
         if !owned(&model.entry.fleet) || pool.models.contains_key(id) {
             continue;
         }
-        if model.entry.protect {
+        let declared = desired.declared.get(id).copied();
+        let update = declared.and_then(|protect| kept_otherwise(model, protect));
+        if model.entry.protect && declared.is_none() {
             drift.protected_models.push(id.clone());
-        } else {
-            drift.extra_models.push((model.clone(), gone.clone()));
+        } else if !model.entry.protect && declared != Some(true) {
+            let reason = declared.map_or_else(|| gone.clone(), |_| Reason::Unused);
+            drift.extra_models.push((model.clone(), reason));
         }
+        drift.updates.extend(update);
     }
     let workers: Vec<&ObservedWorker> = seen
         .workers

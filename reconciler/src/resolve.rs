@@ -33,6 +33,11 @@ pub fn resolve(fleet: &Fleet, known: &Known) -> Result<Desired, Vec<Problem>> {
         fleet: fleet.name.value.clone(),
         purpose: Purpose::Apply,
         builds: known.builds.clone(),
+        declared: fleet
+            .models
+            .iter()
+            .map(|(id, model)| (id.clone(), is_set(model.protect.as_ref())))
+            .collect(),
         pools: fleet
             .pools
             .iter()

@@ -7,6 +7,7 @@ mod world;
 pub use pools::{observed, served};
 pub use world::Simulation;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pool_core::address::WorkerAddress;
@@ -122,6 +123,7 @@ pub fn desired() -> impl Strategy<Value = Desired> {
         fleet: FLEET.parse().unwrap(),
         purpose: Purpose::Apply,
         builds: builds(1),
+        declared: BTreeMap::new(),
         pools: POOLS
             .iter()
             .zip(pools)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use pool_core::name::{FleetName, PoolName};
+use pool_core::rpc::Subject;
 use pool_core::units;
 use reconciler::diff::{Binaries, Drift, KnownDrift, ModelDrift, PoolDrift, WorkerDrift};
 use reconciler::observed::{Observed, PoolState, Unknown};
@@ -271,6 +272,33 @@ fn differences(known: &KnownDrift) -> Vec<Difference> {
     for (model, reason) in &known.extra_models {
         let name = model.entry.id.to_string();
         all.push(Difference::new(Kind::Model, name, Way::Extra, reason));
+    }
+    for update in &known.updates {
+        let (kind, name) = match (&update.subject, &update.address) {
+            (Subject::Model(model), _) => (Kind::Model, model.to_string()),
+            (Subject::Worker(_), Some(address)) => (Kind::Worker, address.to_string()),
+            (Subject::Worker(worker), None) => (Kind::Worker, worker.to_string()),
+        };
+        let field = FieldChange {
+            field: "protect".into(),
+            from: (!update.protect).to_string(),
+            to: update.protect.to_string(),
+        };
+        let fields = vec![field];
+        let reason = Reason::Changed { fields };
+        all.push(Difference::new(kind, name, Way::Different, &reason));
+    }
+    let models = known.protected_models.iter();
+    let models = models.map(|model| (Kind::Model, model.to_string()));
+    let workers = known.protected_workers.iter().map(|worker| {
+        let record = &worker.record;
+        let address = record.spec.address.as_ref();
+        let name = address.map_or_else(|| record.id.to_string(), ToString::to_string);
+        (Kind::Worker, name)
+    });
+    for (kind, name) in models.chain(workers) {
+        let why = "it is protected, and no longer in fleet.yaml";
+        all.push(Difference::blocked(kind, name, why));
     }
     all
 }

@@ -47,7 +47,7 @@ pub(super) fn diff_worker(
             .filter(|worker| worker.record.id != serving.record.id);
         drift
             .extra_workers
-            .extend(others.map(|worker| ((*worker).clone(), Reason::Duplicate)));
+            .extend(others.map(|worker| ((*worker).clone(), why_surplus(worker))));
         if serving.record.protect != worker.protect {
             drift.updates.push(Update {
                 subject: Subject::Worker(serving.record.id.clone()),
@@ -115,6 +115,17 @@ fn startable(worker: &ObservedWorker, seen: &Seen) -> Option<Box<WorkerSpec>> {
         entry.id == spec.model && entry.digest == spec.model_digest && model.is_whole()
     });
     is_there.then(|| Box::new(spec.clone()))
+}
+
+/// Of one beside the worker that serves at its address.
+fn why_surplus(worker: &ObservedWorker) -> Reason {
+    match &worker.record.failure {
+        _ if worker.alive => Reason::Duplicate,
+        Some(cause) => Reason::Failed {
+            cause: cause.clone(),
+        },
+        None => Reason::Died,
+    }
 }
 
 fn why_replaced(old: &ObservedWorker, spec: &WorkerSpec, hash: Sha256) -> Reason {
