@@ -60,6 +60,16 @@ impl FleetFile {
         }
     }
 
+    /// Refuses where somebody saved the file since it was read.
+    pub fn check_unchanged(&self) -> Result<(), Failure> {
+        match std::fs::read(&self.path) {
+            Ok(text) if text == self.text.as_bytes() => Ok(()),
+            _ => Err(Failure::new("the fleet file changed meanwhile")
+                .at(self.path.display().to_string())
+                .help("nothing was moved; run it again")),
+        }
+    }
+
     /// The folder that a source names.
     pub fn folder(&self, source: &str) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(source)

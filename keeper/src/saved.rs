@@ -67,7 +67,9 @@ impl Saved {
             fleet: plan.fleet.clone(),
             purpose,
             made_at: Timestamp::now(),
-            folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()),
+            // An empty path is the working folder.
+            folder: std::path::absolute(Path::new(".").join(folder))
+                .unwrap_or_else(|_| folder.to_owned()),
             pools: pools
                 .map(|(name, pool)| (name.clone(), SavedPool::of(pool)))
                 .collect(),

@@ -241,7 +241,7 @@ fn empty() -> PoolObservation {
             memory,
             threads: Some(8),
         }],
-        arrived: std::collections::BTreeMap::new(),
+        arrived: BTreeMap::new(),
         models: Vec::new(),
         workers: Vec::new(),
     }

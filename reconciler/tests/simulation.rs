@@ -291,7 +291,7 @@ pub fn fresh(bare: &Bare, build: Sha256) -> PoolState {
                 threads: Some(8),
             })
             .into(),
-        arrived: std::collections::BTreeMap::new(),
+        arrived: BTreeMap::new(),
         models: Vec::new(),
         workers: Vec::new(),
     }))

@@ -134,6 +134,10 @@ async fn wait(
                     let reason = format!("its test request was answered wrongly: {answer}");
                     return Err(Trouble::AnsweredWrongly(reason));
                 }
+                Err(Unanswered::Refused(reason)) => {
+                    let reason = format!("its test request was refused: {reason}");
+                    return Err(Trouble::AnsweredWrongly(reason));
+                }
                 Err(failed) => {
                     let reason = format!("a test request was not answered: {failed}");
                     return Err(Trouble::Failed(reason));

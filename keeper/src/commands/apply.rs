@@ -36,6 +36,8 @@ async fn run_file(global: &Global, args: &Apply, terminal: Terminal) -> Result<E
         let prepared = prepare::to_apply(global, &file, options, locked, lock, terminal).await?;
         let progress = prepared.show(global.output(), terminal);
         let accepted = async {
+            // Others may have had the pools for a while.
+            file.check_unchanged()?;
             check(&prepared, args)?;
             prepared.check_emptied(&file, args.allow_empty)?;
             prepared.confirm(args.yes, "Do this?", terminal).await

@@ -7,6 +7,8 @@ mod yaml;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use pool_core::name::PoolName;
 use pool_core::observation::PoolObservation;
@@ -18,6 +20,7 @@ use crate::cli::{Global, Import};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet_file::FleetFile;
+use crate::lease::Leases;
 use crate::terminal::Terminal;
 use crate::transport::HiveClient;
 use draft::Draft;
@@ -26,8 +29,13 @@ use offer::{Offer, Offers, Wanted};
 pub async fn run(global: &Global, args: &Import, terminal: Terminal) -> Result<Exit, Failure> {
     let file = FleetFile::load(global.file.as_deref())?;
     let name = pool::choose(&file, args.pool.clone())?;
-    let contents = prepare::contents(global, &file, false, terminal).await?;
     let (connection, hive) = pool::open(global, &file, &name).await?;
+    let hive = Arc::new(hive);
+    let leases = Leases::new(&file.fleet.name, "rbee import", Duration::ZERO, terminal);
+    leases.add(&name, &hive).await?;
+    // Another import may have written it until now.
+    let file = FleetFile::load(global.file.as_deref())?;
+    let contents = prepare::contents(global, &file, false, terminal).await?;
     let seen = observe(&hive).await?;
     let wanted = Wanted::new(&seen, &args.ids, args.name.as_ref())?;
     let mut draft = Draft::new(&file, &name, contents).map_err(|problems| file.wrong(problems))?;
@@ -50,7 +58,10 @@ pub async fn run(global: &Global, args: &Import, terminal: Terminal) -> Result<E
         write(&file.path, &file.text, &draft.text)?;
         adopt(&hive, &draft, &offers.adopted).await?;
     }
-    hive.close().await;
+    leases.end().await;
+    if let Some(hive) = Arc::into_inner(hive) {
+        hive.close().await;
+    }
     connection.close().await;
     if global.json {
         let value = json!({ "version": 1, "pool": name, "import": offers });

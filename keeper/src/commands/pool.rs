@@ -79,7 +79,7 @@ pub(super) async fn open(
         HiveState::Running(hive) => Ok((connection, hive)),
         HiveState::Bare => Err(
             Failure::new(format!("rbee is not installed on pool `{name}`"))
-                .help("`rbee apply` installs it"),
+                .help("`rbee apply` installs it where fleet.yaml wants a worker on the pool"),
         ),
         HiveState::Broken(broken) => {
             Err(Failure::new(format!("pool `{name}`: {broken}")).help(broken.help()))

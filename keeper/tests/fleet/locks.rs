@@ -82,6 +82,28 @@ fn of_two_applies_at_once_one_is_told_who_works() {
 }
 
 #[test]
+fn who_waited_while_the_file_was_saved_does_nothing_of_the_old_one() {
+    let office = Office::new();
+    office.fleet("hf:org/tiny");
+    slow(&office);
+    let busy = Busy::start(office.command(APPLY), "download tiny ...");
+    let patient = ["apply", "--yes", "--lock-timeout", "100"];
+    let waits = Busy::start(office.command(&patient), "Waiting: pool `here`: ");
+    let path = office.desk.path("fleet.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    office
+        .desk
+        .write(&text.replace("[here/cpu]", "[here/cpu], slots: 2"));
+    busy.end().exits(0);
+    waits
+        .end()
+        .exits(1)
+        .says("the fleet file changed meanwhile");
+    office.rbee(APPLY).exits(0).says("1 replaced");
+    office.rbee(&["destroy", "--yes"]).exits(0);
+}
+
+#[test]
 fn who_waits_finds_the_work_done() {
     let office = Office::new();
     office.fleet("hf:org/tiny");

@@ -91,6 +91,12 @@ fn what_has_nothing_to_do_with_a_plan_does_not_stale_it() {
     let desk = running();
     change(&desk, "on: [here/cpu]", "on: [here/cpu], slots: 2");
     desk.rbee(&["plan", "--out", "it.plan"]).exits(0);
+    let saved: Value = serde_json::from_slice(&fs::read(desk.path("it.plan")).unwrap()).unwrap();
+    let folder = Path::new(saved["folder"].as_str().unwrap());
+    assert!(
+        folder.is_absolute() && folder.join("model").is_dir(),
+        "{folder:?}"
+    );
     // Another fleet comes to the pool, and a worker that a person starts.
     let mine = fs::read_to_string(desk.path("fleet.yaml")).unwrap();
     let other = mine.replace("fleet: test", "fleet: other");
