@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use hive::Hive;
 use hive::cli::{self, Cli, Command};
+use hive::rpc;
 use hive::workers::become_worker;
 use pool_core::rpc::HiveError;
 
@@ -29,9 +30,26 @@ fn main() -> ExitCode {
         ));
         return ExitCode::FAILURE;
     }
+    let hive = match Hive::from_env() {
+        Ok(hive) => hive,
+        Err(error) => {
+            report(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    if let Command::Rpc = &cli.command {
+        match rpc::look(&hive) {
+            Ok(true) => {}
+            Ok(false) => return ExitCode::SUCCESS,
+            Err(error) => {
+                say(&format!("error: the connection broke: {error}"));
+                return ExitCode::FAILURE;
+            }
+        }
+    }
     let code = match tokio::runtime::Runtime::new() {
         Ok(runtime) => {
-            let code = runtime.block_on(run(cli));
+            let code = runtime.block_on(run(hive, cli));
             // Without waiting for the thread that still reads stdin.
             runtime.shutdown_background();
             code
@@ -44,10 +62,9 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-async fn run(cli: Cli) -> u8 {
+async fn run(hive: Hive, cli: Cli) -> u8 {
     // On its own, so that work which keeps its thread busy can be interrupted too.
     let work = async {
-        let hive = Hive::from_env()?;
         let done = tokio::spawn(async move { cli::run(&hive, cli).await });
         done.await
             .unwrap_or_else(|failed| resume_unwind(failed.into_panic()))

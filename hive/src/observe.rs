@@ -6,6 +6,7 @@ use pool_core::fit::Estimate;
 use pool_core::model::CatalogEntry;
 use pool_core::observation::{DeviceInfo, ObservedModel, ObservedWorker, PoolObservation};
 use pool_core::worker::{ProcessIdentity, WorkerRecord, WorkerState};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::{JoinSet, block_in_place};
 
 use crate::error::Result;
@@ -13,10 +14,11 @@ use crate::{Hive, builds, machine, models, rates, workers};
 
 /// Everything that a plan is made from.
 pub async fn observe(hive: &Hive) -> Result<PoolObservation> {
-    let (models, records) = block_in_place(|| Ok((models(hive)?, workers::all(&hive.home)?)))?;
+    let (models, records) = at_leisure(|| Ok((models(hive)?, workers::all(&hive.home)?)))?;
     let root = hive.home.root();
     let workers = probe(hive, records).await;
-    let mut devices = machine::devices();
+    let memory = machine::memory();
+    let mut devices = machine::devices(memory);
     for info in &mut devices {
         let untouched = untouched(info, &models, &workers);
         info.memory.available = info.memory.available.saturating_sub(untouched);
@@ -30,7 +32,7 @@ pub async fn observe(hive: &Hive) -> Result<PoolObservation> {
         disk_free_bytes: machine::disk_free(root),
         address: address(std::env::var("SSH_CONNECTION").ok().as_deref()),
         rates: rates::load(&hive.home),
-        memory: machine::memory(),
+        memory,
         devices,
         models,
         arrived: models::arrived(&hive.home)?,
@@ -75,14 +77,22 @@ pub fn models(hive: &Hive) -> Result<Vec<ObservedModel>> {
 
 /// The recorded workers, all asked at once.
 pub async fn workers(hive: &Hive) -> Result<Vec<ObservedWorker>> {
-    let records = block_in_place(|| workers::all(&hive.home))?;
+    let records = at_leisure(|| workers::all(&hive.home))?;
     Ok(probe(hive, records).await)
+}
+
+/// Does what may wait for the disk. Where there are other threads, they go on with the rest.
+fn at_leisure<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::CurrentThread => work(),
+        _ => block_in_place(work),
+    }
 }
 
 async fn probe(hive: &Hive, records: Vec<WorkerRecord>) -> Vec<ObservedWorker> {
     let mut probes = JoinSet::new();
     for (place, record) in records.into_iter().enumerate() {
-        let process = block_in_place(|| workers::process_of(&hive.home, &record));
+        let process = at_leisure(|| workers::process_of(&hive.home, &record));
         let http = hive.http.clone();
         probes.spawn(async move {
             let alive = process.is_some();

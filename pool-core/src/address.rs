@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::device::Device;
 use crate::name::{ModelId, PoolName, WorkerName};
@@ -14,8 +14,8 @@ use crate::name::{ModelId, PoolName, WorkerName};
 /// Written `name/pool/device/ordinal`. A worker of a matrix (`models:` with several names) carries
 /// its model behind a dot, `name.model/pool/device/ordinal`, so that adding a model to the list
 /// moves no other worker. The ordinal counts the replicas on one device from 0.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct WorkerAddress {
     pub name: WorkerName,
     pub model: Option<ModelId>,
@@ -91,13 +91,26 @@ impl From<WorkerAddress> for String {
 
 impl fmt::Display for WorkerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if f.width().is_some() {
+            return f.pad(&self.to_string());
+        }
         let Self {
+            name,
+            model,
             pool,
             device,
             ordinal,
-            ..
         } = self;
-        f.pad(&format!("{}/{pool}/{device}/{ordinal}", self.label()))
+        match model {
+            Some(model) => write!(f, "{name}.{model}/{pool}/{device}/{ordinal}"),
+            None => write!(f, "{name}/{pool}/{device}/{ordinal}"),
+        }
+    }
+}
+
+impl Serialize for WorkerAddress {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

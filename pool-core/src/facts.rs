@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::WorkerAddress;
-use crate::digest::{Hasher, Sha256};
+use crate::digest::Sha256;
 use crate::model::CatalogEntry;
 use crate::name::{FleetName, ModelId, WorkerId};
 use crate::worker::WorkerRecord;
@@ -46,14 +46,14 @@ impl std::fmt::Display for About {
 
 /// The catalog entry: owner, content, whether it is whole, and whether it is protected.
 pub fn model(entry: &CatalogEntry) -> Sha256 {
-    of(&(&entry.fleet, &entry.digest, entry.downloaded, entry.protect))
+    Sha256::of_json(&(&entry.fleet, &entry.digest, entry.downloaded, entry.protect))
 }
 
 /// A worker: owner, what it should be, and its process where no supervisor starts others.
 pub fn worker(record: &WorkerRecord) -> Sha256 {
     let process = record.process.as_ref();
     let process = process.filter(|_| record.spec.supervise.is_none());
-    of(&(
+    Sha256::of_json(&(
         &record.id,
         &record.spec.fleet,
         &record.spec_hash,
@@ -77,12 +77,5 @@ pub fn place<'a>(
         .map(worker)
         .collect();
     found.sort_unstable();
-    (!found.is_empty()).then(|| of(&found))
-}
-
-fn of(value: &impl Serialize) -> Sha256 {
-    let mut hasher = Hasher::default();
-    // Plain values of this crate: writing them as JSON cannot fail.
-    hasher.update(serde_json::to_vec(value).unwrap_or_default());
-    hasher.finish()
+    (!found.is_empty()).then(|| Sha256::of_json(&found))
 }

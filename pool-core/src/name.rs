@@ -1,8 +1,9 @@
 //! Names of fleets, pools, models and workers, checked when they are made.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Why a text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,13 +43,13 @@ fn check(text: &str, kind: &'static str, extra: &'static str) -> Result<(), Inva
     Ok(())
 }
 
-/// Declares a string newtype whose only way in is a check.
+/// Declares a string newtype whose only way in is a check. Plans hold each name many times, so clones share it.
 macro_rules! names {
     ($($(#[$doc:meta])* $name:ident: $kind:literal, $extra:literal, $pattern:literal;)*) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+        #[serde(try_from = "String")]
+        pub struct $name(Arc<str>);
 
         impl $name {
             pub fn as_str(&self) -> &str {
@@ -60,7 +61,7 @@ macro_rules! names {
             type Err = InvalidName;
             fn from_str(text: &str) -> Result<Self, InvalidName> {
                 check(text, $kind, $extra)?;
-                Ok(Self(text.to_owned()))
+                Ok(Self(text.into()))
             }
         }
 
@@ -68,13 +69,19 @@ macro_rules! names {
             type Error = InvalidName;
             fn try_from(text: String) -> Result<Self, InvalidName> {
                 check(&text, $kind, $extra)?;
-                Ok(Self(text))
+                Ok(Self(text.into()))
             }
         }
 
         impl From<$name> for String {
             fn from(name: $name) -> String {
-                name.0
+                name.0.as_ref().to_owned()
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
             }
         }
 

@@ -124,7 +124,7 @@ impl Default for Canary {
 impl WorkerSpec {
     /// SHA-256 of the spec as JSON: differs when any field does.
     pub fn hash(&self) -> Sha256 {
-        Sha256::of(serde_json::to_vec(self).unwrap_or_default())
+        Sha256::of_json(self)
     }
 
     pub fn listen_ip(&self) -> IpAddr {

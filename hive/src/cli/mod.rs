@@ -61,7 +61,7 @@ pub async fn run(hive: &Hive, cli: Cli) -> Result<()> {
         Command::Worker(command) => worker::run(hive, command, &output).await,
         Command::Status => status::run(hive, &output).await,
         Command::Devices => {
-            let devices = machine::devices();
+            let devices = machine::devices(machine::memory());
             output.print(&devices, || table::devices(&devices))
         }
         Command::Rpc => {

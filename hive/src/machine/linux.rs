@@ -1,14 +1,17 @@
 //! Linux: `/proc` and the memory limits of cgroups.
 
-use std::fs::read_to_string;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
 
 use pool_core::machine;
 use pool_core::observation::Memory;
 
 /// The name of the first processor.
 pub fn processor() -> Option<String> {
-    let text = read_to_string("/proc/cpuinfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    let file = BufReader::new(File::open("/proc/cpuinfo").ok()?);
+    let mut lines = file.lines().map_while(Result::ok);
+    let line = lines.find(|line| line.starts_with("model name"))?;
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
@@ -18,12 +21,19 @@ pub fn memory() -> Memory {
         total: 0,
         available: 0,
     };
-    machine::memory(|path| read_to_string(path).ok()).unwrap_or(unknown)
+    machine::memory(read).unwrap_or(unknown)
+}
+
+/// A file of the kernel's. They say nothing of their size, so the buffer has to be large from the start.
+fn read(path: &Path) -> Option<String> {
+    let mut text = String::with_capacity(8 << 10);
+    File::open(path).ok()?.read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// Bytes of a process that are in memory.
 pub fn resident(pid: u32) -> Option<u64> {
-    let status = read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let status = read(format!("/proc/{pid}/status").as_ref())?;
     Some(machine::field(&status, "VmRSS:")? * 1024)
 }
 

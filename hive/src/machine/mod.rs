@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use pool_core::device::Device;
-use pool_core::observation::{DeviceInfo, Platform};
+use pool_core::observation::{DeviceInfo, Memory, Platform};
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
@@ -29,13 +29,13 @@ pub fn platform() -> Platform {
     }
 }
 
-/// The devices that a worker can compute on.
-pub fn devices() -> Vec<DeviceInfo> {
+/// The devices that a worker can compute on, in a machine with this memory.
+pub fn devices(memory: Memory) -> Vec<DeviceInfo> {
     let name = system::processor().unwrap_or_else(|| platform().arch);
     vec![DeviceInfo {
         device: Device::Cpu,
         name,
-        memory: memory(),
+        memory,
         threads: threads(),
     }]
 }

@@ -3,15 +3,14 @@
 mod answer;
 mod command;
 mod input;
+mod look;
 mod upload;
 
 use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
-use pool_core::rpc::{
-    Call, ErrorCode, Event, GREETING, Hello, HiveError, Outcome, PROTOCOL, Progress, Reply, Request,
-};
+use pool_core::rpc::{Call, ErrorCode, Event, HiveError, Outcome, Progress, Reply, Request};
 use tokio::io::{AsyncBufRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet, block_in_place};
@@ -19,10 +18,11 @@ use tokio::task::{AbortHandle, JoinSet, block_in_place};
 use crate::Hive;
 use crate::error::{Result, fail};
 use crate::lease::Lease;
-use crate::machine;
 use input::{Input, Line};
 
-/// Serves one connection until its input closes, says nothing for `silence` where it is watched, or nobody reads the
+pub use look::look;
+
+/// Serves one connection, of which the greeting was said, until its input closes, says nothing for `silence` where it is watched, or nobody reads the
 /// output any more.
 ///
 /// What runs then is broken off: commands are killed, a worker that is starting goes on and a later
@@ -124,20 +124,12 @@ async fn write(
     mut inbox: mpsc::Receiver<Reply>,
     mut output: impl AsyncWrite + Unpin,
 ) -> io::Result<()> {
-    let hello = Hello {
-        protocol: PROTOCOL,
-        version: pool_core::VERSION.to_owned(),
-        platform: Some(machine::platform()),
-    };
-    let mut line = format!("{GREETING}{}\n", serde_json::to_string(&hello)?);
-    loop {
+    while let Some(reply) = inbox.recv().await {
+        let line = serde_json::to_string(&reply)? + "\n";
         output.write_all(line.as_bytes()).await?;
         output.flush().await?;
-        match inbox.recv().await {
-            Some(reply) => line = serde_json::to_string(&reply)? + "\n",
-            None => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 /// Reads a call; the error comes with the id that it is answered under.

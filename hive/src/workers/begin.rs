@@ -116,7 +116,7 @@ fn check(home: &Locked, spec: &WorkerSpec) -> Result<()> {
             "bring it: `rbee apply`, or `rbee-hive models register` from its folder",
         ));
     }
-    let devices = machine::devices();
+    let devices = machine::devices(machine::memory());
     if devices.iter().all(|info| info.device != spec.device) {
         return Err(fail(
             ErrorCode::NotFound,

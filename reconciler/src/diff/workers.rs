@@ -145,46 +145,33 @@ fn why_replaced(old: &ObservedWorker, spec: &WorkerSpec, hash: Sha256) -> Reason
 }
 
 fn changed_fields(from: &WorkerSpec, to: &WorkerSpec) -> Vec<FieldChange> {
-    fn text<T: ToString>(value: Option<&T>) -> String {
-        value.map_or_else(|| "(default)".into(), T::to_string)
-    }
-    let fields = [
-        ("model", from.model.to_string(), to.model.to_string()),
-        (
-            "model_digest",
-            from.model_digest.short(),
-            to.model_digest.short(),
-        ),
-        ("slots", from.slots.to_string(), to.slots.to_string()),
-        (
-            "context",
-            text(from.context.as_ref()),
-            text(to.context.as_ref()),
-        ),
-        ("dtype", from.dtype.to_string(), to.dtype.to_string()),
-        (
-            "quantize",
-            text(from.quantize.as_ref()),
-            text(to.quantize.as_ref()),
-        ),
-        (
-            "advertise",
-            text(from.advertise.as_ref()),
-            text(to.advertise.as_ref()),
-        ),
-        (
-            "supervise",
-            from.supervise.to_string(),
-            to.supervise.to_string(),
-        ),
-    ];
-    fields
-        .into_iter()
-        .filter(|(_, from, to)| from != to)
-        .map(|(field, from, to)| FieldChange {
+    fn change<T: PartialEq>(
+        field: &str,
+        [from, to]: [&T; 2],
+        text: impl Fn(&T) -> String,
+    ) -> Option<FieldChange> {
+        (from != to).then(|| FieldChange {
             field: field.into(),
-            from,
-            to,
+            from: text(from),
+            to: text(to),
         })
-        .collect()
+    }
+    fn optional<T: ToString>(value: &Option<T>) -> String {
+        value
+            .as_ref()
+            .map_or_else(|| "(default)".into(), T::to_string)
+    }
+    let digests = [&from.model_digest, &to.model_digest];
+    let supervise = [&from.supervise, &to.supervise];
+    let changes = [
+        change("model", [&from.model, &to.model], ToString::to_string),
+        change("model_digest", digests, Sha256::short),
+        change("slots", [&from.slots, &to.slots], ToString::to_string),
+        change("context", [&from.context, &to.context], optional),
+        change("dtype", [&from.dtype, &to.dtype], ToString::to_string),
+        change("quantize", [&from.quantize, &to.quantize], optional),
+        change("advertise", [&from.advertise, &to.advertise], optional),
+        change("supervise", supervise, ToString::to_string),
+    ];
+    changes.into_iter().flatten().collect()
 }

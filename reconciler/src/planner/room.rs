@@ -1,5 +1,8 @@
 //! The memory of one device in the course of a plan.
 
+use pool_core::address::WorkerAddress;
+use pool_core::name::WorkerId;
+
 use crate::plan::ActionId;
 
 /// What is free there, and what stops of the plan free. Each byte is taken once, by a worker that needs the stop which
@@ -10,11 +13,12 @@ pub(super) struct Room {
     freed: Vec<Freed>,
 }
 
+/// What a stop frees.
 #[derive(Debug, Clone)]
-struct Freed {
-    stop: ActionId,
-    worker: String,
-    bytes: u64,
+pub(super) struct Freed {
+    pub stop: ActionId,
+    pub worker: (WorkerId, Option<WorkerAddress>),
+    pub bytes: u64,
 }
 
 impl Room {
@@ -32,18 +36,14 @@ impl Room {
     }
 
     /// The workers whose memory is part of that.
-    pub fn stopped(&self) -> Vec<String> {
+    pub fn stopped(&self) -> impl Iterator<Item = &(WorkerId, Option<WorkerAddress>)> {
         let left = self.freed.iter().filter(|freed| freed.bytes > 0);
-        left.map(|freed| freed.worker.clone()).collect()
+        left.map(|freed| &freed.worker)
     }
 
     /// Adds what a stop frees.
-    pub fn give(&mut self, stop: ActionId, worker: String, bytes: u64) {
-        self.freed.push(Freed {
-            stop,
-            worker,
-            bytes,
-        });
+    pub fn give(&mut self, freed: Freed) {
+        self.freed.push(freed);
     }
 
     /// Takes as much, which must be left. Returns the stops that free it, if any must.

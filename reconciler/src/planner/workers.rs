@@ -13,7 +13,7 @@ use pool_core::units;
 use pool_core::worker::{Canary, WorkerSpec};
 
 use super::PoolPlanner;
-use super::room::Room;
+use super::room::{Freed, Room};
 use crate::diff::{ModelDrift, OldWorker, WorkerDrift};
 use crate::plan::{ActionId, ActionKind, Fit, Order};
 use crate::reason::Reason;
@@ -36,11 +36,11 @@ impl<'a> PoolPlanner<'a, '_> {
     pub(super) fn workers(&mut self, base: &[ActionId]) -> Vec<(ModelId, ActionId)> {
         let mut waiting = Vec::new();
         for (address, worker) in &self.drift.workers {
-            let what = format!("worker {address}");
+            let what = || format!("worker {address}");
             match worker {
-                WorkerDrift::Blocked { why } => self.block(&what, why),
+                WorkerDrift::Blocked { why } => self.block(&what(), why),
                 WorkerDrift::Spawn { spec, .. } if self.blocked.contains(&spec.model) => {
-                    self.block(&what, &format!("its model {} is blocked", spec.model));
+                    self.block(&what(), &format!("its model {} is blocked", spec.model));
                 }
                 WorkerDrift::Spawn {
                     spec,
@@ -205,14 +205,15 @@ impl<'a> PoolPlanner<'a, '_> {
     /// Why a worker has no place, even where everything is stopped that may be.
     fn no_room(&self, wanted: &Wanted) -> String {
         let device = wanted.address.device;
-        let mut stopped = self
-            .room
-            .get(&device)
-            .map(Room::stopped)
-            .unwrap_or_default();
+        let room = self.room.get(&device);
+        let stopped = room.into_iter().flat_map(Room::stopped);
+        let mut stopped: Vec<String> = stopped
+            .map(|(worker, address)| known_as(worker, address.as_ref()))
+            .collect();
         let mut left = self.left(device);
         for (worker, bytes) in self.extra(device) {
-            stopped.push(known_as(worker));
+            let record = &worker.record;
+            stopped.push(known_as(&record.id, record.spec.address.as_ref()));
             left = left.saturating_add(bytes);
         }
         for worker in wanted.old.iter().filter(|worker| worker.frees > 0) {
@@ -272,7 +273,7 @@ impl<'a> PoolPlanner<'a, '_> {
         };
         let facts = self.fact(About::Worker(worker.id.clone()), Some(worker.was));
         let id = self.act(stop, Reason::Replaced, needs, facts);
-        self.freed(id, address.device, &worker.id, name(address));
+        self.freed(id, address.device, &worker.id, Some(address));
         id
     }
 
@@ -294,14 +295,26 @@ impl<'a> PoolPlanner<'a, '_> {
         let facts = self.fact(About::Worker(record.id.clone()), Some(was));
         let id = self.act(stop, reason.clone(), needs, facts);
         self.stopped.insert(&record.id);
-        self.freed(id, record.spec.device, &record.id, known_as(worker));
+        let address = record.spec.address.as_ref();
+        self.freed(id, record.spec.device, &record.id, address);
     }
 
     /// Counts what a stop frees.
-    fn freed(&mut self, stop: ActionId, device: Device, worker: &WorkerId, name: String) {
+    fn freed(
+        &mut self,
+        stop: ActionId,
+        device: Device,
+        worker: &WorkerId,
+        address: Option<&WorkerAddress>,
+    ) {
         let bytes = self.drift.frees(worker);
         if let Some(room) = self.room.get_mut(&device) {
-            room.give(stop, name, bytes);
+            let worker = (worker.clone(), address.cloned());
+            room.give(Freed {
+                stop,
+                worker,
+                bytes,
+            });
         }
     }
 
@@ -328,11 +341,8 @@ impl<'a> PoolPlanner<'a, '_> {
 }
 
 /// How people know a worker of the fleet.
-fn known_as(worker: &ObservedWorker) -> String {
-    match &worker.record.spec.address {
-        Some(address) => name(address),
-        None => worker.record.id.to_string(),
-    }
+fn known_as(worker: &WorkerId, address: Option<&WorkerAddress>) -> String {
+    address.map_or_else(|| worker.to_string(), name)
 }
 
 /// What tells a worker from the others of its device.

@@ -2,6 +2,7 @@
 //!
 //! Ten sshd, each at ten of the addresses 127.0.0.1 to 127.0.0.100 (OpenSSH takes 16 at most), set `RBEE_HOME` by the address
 //! that they were reached at: a connection is a process of its own, as on a hundred machines, and so is all that a pool does.
+//! Logins have an empty home folder: what this machine's shells read at their start is no part of the measurement.
 
 use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
@@ -103,6 +104,7 @@ impl<'a> Site<'a> {
         );
         fs::write(self.path("config"), config)?;
         fs::create_dir(self.path("run"))?;
+        fs::create_dir(self.path("login"))?;
         Ok(())
     }
 
@@ -264,8 +266,9 @@ fn serve(dir: &Path, port: u16, server: usize) -> anyhow::Result<Child> {
         let (address, home) = (address(number), home(dir, number));
         listen.push_str(&format!("ListenAddress {address}:{port}\n"));
         homes.push_str(&format!(
-            "Match LocalAddress {address}\n  SetEnv \"RBEE_HOME={}\"\n",
-            home.display()
+            "Match LocalAddress {address}\n  SetEnv \"RBEE_HOME={}\" \"HOME={}\"\n",
+            home.display(),
+            at("login")
         ));
     }
     let config = format!(
