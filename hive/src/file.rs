@@ -36,6 +36,24 @@ pub fn write(path: &Path, text: &[u8]) -> Result<()> {
     write().map_err(|e| io_error("write", path, &e))
 }
 
+/// Removes what broken-off writes left in a folder. To be called by the only one who writes there.
+pub fn remove_broken_off(folder: &Path) -> Result<()> {
+    let remove = || {
+        for entry in folder.read_dir()? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name
+                .as_encoded_bytes()
+                .starts_with(TEMPORARY.as_bytes())
+            {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    };
+    remove().map_err(|e| io_error("clean up", folder, &e))
+}
+
 /// Makes names that were created, changed or removed in a folder last.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
@@ -140,5 +158,18 @@ mod tests {
             assert_eq!(read_json(&path, 1).unwrap(), Some(Catalog::default()));
         }
         assert_eq!(folder.path().read_dir().unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [".tmp-x1", "catalog.json", ".keep"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        remove_broken_off(folder.path()).unwrap();
+        let left = folder.path().read_dir().unwrap();
+        let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".keep", "catalog.json"]);
     }
 }

@@ -25,6 +25,7 @@ use pool_core::rpc::ErrorCode;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::error::{Result, fail, io_error};
+use crate::file;
 
 /// After how long of waiting for the lock a word is said, and after how long it is given up.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(2), Duration::from_mins(1)];
@@ -192,6 +193,10 @@ impl Home {
                 ));
             }
             std::thread::sleep(INTERVAL);
+        }
+        // Whoever holds the lock is the only one who writes.
+        for folder in [self.root(), &self.workers()] {
+            file::remove_broken_off(folder)?;
         }
         Ok(Locked {
             home: self.clone(),

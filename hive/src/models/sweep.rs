@@ -10,12 +10,11 @@ use pool_core::model::Catalog;
 
 use super::incoming;
 use crate::error::{Result, io_error};
-use crate::file::TEMPORARY;
 use crate::home::{Home, Locked};
 use crate::workers;
 
 /// Removes the folders of models that are neither catalogued nor run by a worker, the content that
-/// no folder and no catalogued model uses, and what broken-off writes left.
+/// no folder and no catalogued model uses, and what broken-off transfers left.
 pub fn sweep(home: &Locked, catalog: &Catalog) -> Result<()> {
     let users = workers::users(home)?;
     let used = users
@@ -65,24 +64,9 @@ pub fn sweep(home: &Locked, catalog: &Catalog) -> Result<()> {
                 incoming::remove(&content)?;
             }
         }
-        // Whoever holds the lock is the only one who writes: other temporary files are orphans.
-        for folder in [home.root(), &home.workers()] {
-            for path in list(folder)? {
-                if path
-                    .file_name()
-                    .is_some_and(|name| starts_temporary(name.as_encoded_bytes()))
-                {
-                    std::fs::remove_file(&path)?;
-                }
-            }
-        }
         Ok(())
     };
     act().map_err(|e: io::Error| io_error("clean up", &home.models(), &e))
-}
-
-fn starts_temporary(name: &[u8]) -> bool {
-    name.starts_with(TEMPORARY.as_bytes())
 }
 
 fn remove_others(folder: &Path, keep: &BTreeSet<OsString>) -> io::Result<()> {

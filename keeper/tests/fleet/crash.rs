@@ -125,7 +125,8 @@ impl Place {
 
     /// To a machine that was started again, all that is recorded is of another boot.
     fn boot(&self) {
-        for record in files(&self.home().join("workers")) {
+        for record in self.records() {
+            // Of a hive that ended just now.
             let Ok(text) = fs::read_to_string(&record) else {
                 continue;
             };
@@ -135,6 +136,13 @@ impl Place {
                 fs::write(&record, value.to_string()).unwrap();
             }
         }
+    }
+
+    /// The files that record a worker each. What a killed writer left beside them is none.
+    fn records(&self) -> Vec<PathBuf> {
+        let mut files = files(&self.home().join("workers"));
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
+        files
     }
 
     /// The processes that run a program of this pool.
@@ -157,7 +165,7 @@ impl Place {
             .rbee(&["plan", "--detailed-exitcode", "--prune-models"])
             .exits(0);
         let running: BTreeSet<u32> = self.processes("llm-worker-rbee").into_iter().collect();
-        let records = files(&self.home().join("workers"));
+        let records = self.records();
         let recorded: BTreeSet<u32> = records.iter().filter_map(|r| recorded_pid(r)).collect();
         assert_eq!(running, recorded, "{what}: a worker without a record");
         let wanted = 1 + usize::from(self.edits.is_multiple_of(2));
@@ -243,6 +251,11 @@ fn crash(remote: bool, victims: &[Victim], moments: u64, seed: u64) {
         place.check(&what);
     }
     place.desk.rbee(&["destroy", "--yes"]).exits(0);
+    for folder in [place.home(), place.home().join("workers")] {
+        let mut left = files(&folder);
+        left.retain(|file| file.display().to_string().contains("/.tmp-"));
+        assert_eq!(left, [] as [PathBuf; 0], "half-written files");
+    }
 }
 
 #[test]
