@@ -168,11 +168,14 @@ impl Actor<'_> {
                 };
                 spawn.run(&*hive(link)?, step).await
             }
-            ActionKind::Stop { worker, .. } => {
+            ActionKind::Stop {
+                worker, for_spawn, ..
+            } => {
                 let request = Request::Stop {
                     worker: worker.clone(),
                     owner: Some(self.fleet.clone()),
                     deadline_s: STOP_DEADLINE_S,
+                    for_spawn: *for_spawn,
                 };
                 let tell = |event| tell(step, event);
                 let hive = hive(link)?;
