@@ -37,6 +37,16 @@ pub struct Link {
     hive: Mutex<Option<Arc<HiveClient>>>,
     /// `address` of its observation, once the pool has said it.
     address: OnceCell<Option<IpAddr>>,
+    home: Home,
+}
+
+/// Which home a pool is.
+#[derive(Debug)]
+struct Home {
+    /// The same for two ways to one home; none where it cannot be told.
+    id: Option<String>,
+    /// Known once a hive runs there.
+    path: Option<String>,
 }
 
 impl Link {
@@ -58,6 +68,18 @@ impl Link {
 
     pub fn set_hive(&self, hive: Option<Arc<HiveClient>>) {
         *self.hive.lock().unwrap_or_else(PoisonError::into_inner) = hive;
+    }
+
+    /// Ends the hive and the connection.
+    async fn close(self) {
+        let hive = self
+            .hive
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(hive) = hive.and_then(Arc::into_inner) {
+            hive.close().await;
+        }
+        self.connection.close().await;
     }
 }
 
@@ -126,6 +148,7 @@ pub async fn open(declared: BTreeMap<PoolName, Declared>, options: &Options) -> 
         }
         pools.observed.pools.insert(name, state);
     }
+    pools.leave_twins().await;
     pools
 }
 
@@ -152,14 +175,28 @@ async fn look(name: &PoolName, declared: Declared, options: &Options) -> (Option
         }
     };
     tracing::info!(pool = %name, ms = begun.elapsed().as_millis(), "asked");
+    let (address, home) = match &state {
+        PoolState::Known(seen) => (
+            OnceCell::new_with(Some(seen.address)),
+            Home {
+                id: seen.home_id.clone(),
+                path: Some(seen.home.clone()),
+            },
+        ),
+        _ => (
+            OnceCell::new(),
+            Home {
+                id: opened.home_id,
+                path: None,
+            },
+        ),
+    };
     let link = Link {
         declared,
         connection,
         hive: Mutex::new(hive.map(Arc::new)),
-        address: match &state {
-            PoolState::Known(seen) => OnceCell::new_with(Some(seen.address)),
-            _ => OnceCell::new(),
-        },
+        address,
+        home,
     };
     (Some(link), state)
 }
@@ -191,6 +228,40 @@ fn judge(answer: Result<Outcome, CallError>) -> PoolState {
 }
 
 impl Pools {
+    /// Of two pools that are one home, nothing is known of the second by name: everything would be done there twice, and the
+    /// lease of the first would keep the second out.
+    async fn leave_twins(&mut self) {
+        let mut homes: BTreeMap<&str, &PoolName> = BTreeMap::new();
+        let mut twins = Vec::new();
+        for (name, link) in &self.links {
+            let Some(id) = &link.home.id else { continue };
+            if let Some(first) = homes.get(id.as_str()) {
+                twins.push((name.clone(), (*first).clone()));
+            } else {
+                homes.insert(id, name);
+            }
+        }
+        for (name, first) in twins {
+            let Some(link) = self.links.remove(&name) else {
+                continue;
+            };
+            let path = link.home.path.as_ref();
+            let path = path.map_or_else(String::new, |path| format!(": RBEE_HOME {path}"));
+            let unknown = Unknown {
+                unreachable: false,
+                cause: format!("it is the same home as pool {first}{path}"),
+                help: Some(format!(
+                    "take {name} or {first} out of fleet.yaml: a machine is one pool, unless RBEE_HOME there names \
+                     another folder for each"
+                )),
+            };
+            link.close().await;
+            self.observed
+                .pools
+                .insert(name, PoolState::Unknown(unknown));
+        }
+    }
+
     /// Observes once more every pool whose hive runs; what it says now is what is known.
     pub async fn observe_again(&mut self) {
         let hives = self.links.iter().filter_map(|(name, link)| {
@@ -239,16 +310,6 @@ impl Pools {
 
     /// Ends the hives and connections of the run.
     pub async fn close(self) {
-        let closing = self.links.into_values().map(|link| async move {
-            let hive = link
-                .hive
-                .into_inner()
-                .unwrap_or_else(PoisonError::into_inner);
-            if let Some(hive) = hive.and_then(Arc::into_inner) {
-                hive.close().await;
-            }
-            link.connection.close().await;
-        });
-        futures::future::join_all(closing).await;
+        futures::future::join_all(self.links.into_values().map(Link::close)).await;
     }
 }
