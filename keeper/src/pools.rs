@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
@@ -12,6 +13,7 @@ use reconciler::fleet::{self, Fleet};
 use reconciler::observed::{Bare, Observed, PoolState, Unknown};
 use tokio::sync::OnceCell;
 
+use crate::failure::Failure;
 use crate::transport::{
     Bundles, CallError, ConnectError, Connection, Endpoint, HiveClient, HiveState, HostKeys,
     Options,
@@ -119,7 +121,7 @@ pub fn declared(fleet: &Fleet) -> BTreeMap<PoolName, Declared> {
 }
 
 /// Opens and observes every pool of a fleet at once.
-pub async fn observe(fleet: &Fleet, options: &Options) -> Pools {
+pub async fn observe(fleet: &Fleet, options: &Options) -> Result<Pools, Failure> {
     open(declared(fleet), options).await
 }
 
@@ -128,14 +130,34 @@ pub async fn observe_some(
     fleet: &Fleet,
     options: &Options,
     wanted: impl Fn(&PoolName) -> bool,
-) -> Pools {
+) -> Result<Pools, Failure> {
     let mut chosen = declared(fleet);
     chosen.retain(|name, _| wanted(name));
     open(chosen, options).await
 }
 
+/// The home of this machine's pool is the same wherever it is asked from.
+pub fn check_home(endpoint: &Endpoint, options: &Options) -> Result<(), Failure> {
+    let home = std::env::var_os("RBEE_HOME").map(PathBuf::from);
+    let is_used = *endpoint == Endpoint::Local && options.local_home.is_none();
+    let is_wrong = |home: &PathBuf| home.is_relative() && !home.as_os_str().is_empty();
+    match home.filter(|home| is_used && is_wrong(home)) {
+        None => Ok(()),
+        Some(home) => {
+            let what = format!("RBEE_HOME is a relative path: {}", home.display());
+            Err(Failure::new(what).help("let RBEE_HOME name the folder from / on"))
+        }
+    }
+}
+
 /// Opens and observes these pools at once.
-pub async fn open(declared: BTreeMap<PoolName, Declared>, options: &Options) -> Pools {
+pub async fn open(
+    declared: BTreeMap<PoolName, Declared>,
+    options: &Options,
+) -> Result<Pools, Failure> {
+    for pool in declared.values() {
+        check_home(&pool.endpoint, options)?;
+    }
     let each = declared.into_iter().map(|(name, declared)| async move {
         let found = look(&name, declared, options).await;
         (name, found)
@@ -149,7 +171,7 @@ pub async fn open(declared: BTreeMap<PoolName, Declared>, options: &Options) -> 
         pools.observed.pools.insert(name, state);
     }
     pools.leave_twins().await;
-    pools
+    Ok(pools)
 }
 
 async fn look(name: &PoolName, declared: Declared, options: &Options) -> (Option<Link>, PoolState) {
