@@ -162,6 +162,22 @@ fn who_finds_a_bare_pool_held_is_told_by_whom() {
 }
 
 #[test]
+fn a_holder_is_known_by_the_name_that_the_system_has() {
+    let office = Office::new();
+    office.fleet("hf:org/tiny");
+    slow(&office);
+    let mut command = office.command(APPLY);
+    command.env_remove("USER").env_remove("LOGNAME");
+    let busy = Busy::start(command, "download tiny ...");
+    let name = Command::new("id").arg("-un").output().unwrap().stdout;
+    let name = String::from_utf8(name).unwrap();
+    let refused = office.rbee(APPLY).exits(7);
+    refused.says(&format!("pool `here`: {}@", name.trim()));
+    busy.end().exits(0);
+    office.rbee(&["destroy", "--yes"]).exits(0);
+}
+
+#[test]
 fn a_killed_holder_keeps_nobody_out() {
     let office = Office::new();
     let _pool = office.desk.lab.sshd("one");
