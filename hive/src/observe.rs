@@ -1,6 +1,8 @@
 //! What the pool says of itself: facts, no judgement. Changes nothing.
 
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use pool_core::fit::Estimate;
 use pool_core::model::CatalogEntry;
@@ -10,7 +12,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::{JoinSet, block_in_place};
 
 use crate::error::Result;
-use crate::{Hive, builds, machine, models, rates, workers};
+use crate::{Hive, builds, machine, models, process, rates, workers};
 
 /// Everything that a plan is made from.
 pub async fn observe(hive: &Hive) -> Result<PoolObservation> {
@@ -27,6 +29,7 @@ pub async fn observe(hive: &Hive) -> Result<PoolObservation> {
         hostname: machine::hostname(),
         platform: machine::platform(),
         home: root.display().to_string(),
+        home_id: home_id(root),
         build: builds::own(hive),
         hive_version: pool_core::VERSION.to_owned(),
         disk_free_bytes: machine::disk_free(root),
@@ -38,6 +41,12 @@ pub async fn observe(hive: &Hive) -> Result<PoolObservation> {
         arrived: models::arrived(&hive.home)?,
         workers,
     })
+}
+
+/// The boot of the machine, and the folder by the numbers that its file system knows it by.
+fn home_id(root: &Path) -> Option<String> {
+    let (boot, folder) = (process::boot_id()?, root.metadata().ok()?);
+    Some(format!("{boot}:{}:{}", folder.dev(), folder.ino()))
 }
 
 /// Bytes that the workers of a device asked for and did not touch yet: the system counts them as free.

@@ -116,6 +116,7 @@ fn a_worker_that_changed_since_the_plan_is_left_as_it_is() {
         worker: record.id.clone(),
         owner: Some(fleet.clone()),
         deadline_s: 10,
+        for_spawn: true,
     };
     let protect = || Request::Protect {
         subject: Subject::Worker(record.id.clone()),

@@ -70,6 +70,7 @@ fn builds_that_nothing_runs_from_are_kept_only_a_while() {
             worker: gone.id,
             owner: None,
             deadline_s: 10,
+            for_spawn: false,
         })
         .unwrap();
     let left: BTreeSet<String> = bin

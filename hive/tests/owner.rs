@@ -1,10 +1,12 @@
 //! Whose a thing is, who may change that, and what is kept.
 
+use hive::process::{self, Signal};
 use pool_core::name::FleetName;
+use pool_core::observation::ObservedWorker;
 use pool_core::rpc::{ErrorCode, HiveError, Outcome, Request, Subject};
-use pool_core::worker::Canary;
+use pool_core::worker::{Canary, WorkerRecord, WorkerSpec};
 
-use crate::util::{Connection, Pool, Worker, entry, spec};
+use crate::util::{Connection, Pool, Worker, entry, spec, wait_for};
 
 fn fleet(name: &str) -> FleetName {
     name.parse().unwrap()
@@ -97,6 +99,55 @@ fn a_worker_is_protected_from_its_start_or_from_the_next_spawn_on() {
     assert!(pool.workers()[0].record.protect);
     protect(&mut connection, subject(), "home", false).unwrap();
     assert!(!pool.workers()[0].record.protect);
+}
+
+#[test]
+fn a_protected_worker_is_stopped_for_its_fleet_only_where_another_takes_its_place() {
+    let pool = Pool::new();
+    let entry = pool.register_tiny();
+    let mut connection = pool.connect();
+    let [old, other] = [0, 1].map(|n| spawn_protected(&mut connection, spec(&entry, n)));
+    let mut changed = spec(&entry, 0);
+    changed.slots = 2;
+    let stop = |record: &WorkerRecord, for_spawn| Request::Stop {
+        worker: record.id.clone(),
+        owner: Some(fleet("home")),
+        deadline_s: 10,
+        for_spawn,
+    };
+    // One that serves at another address replaces nothing.
+    let refused = connection.call(stop(&old, false)).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Protected);
+    assert!(refused.help.unwrap().contains("protect: false"));
+    assert!(pool.workers().iter().all(ObservedWorker::is_serving));
+    assert_eq!(pool.workers().len(), 2);
+
+    let new = spawn_protected(&mut connection, changed);
+    connection.call(stop(&old, false)).unwrap();
+    connection.call(stop(&other, true)).unwrap();
+    let refused = connection.call(stop(&new, false)).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Protected);
+    // What is dead already is forgotten; a person may stop any.
+    let again = spawn_protected(&mut connection, spec(&entry, 1));
+    process::signal(again.process.as_ref().unwrap(), Signal::KILL).unwrap();
+    wait_for("the end of the worker", || {
+        (!process::is_alive(again.process.as_ref().unwrap())).then_some(())
+    });
+    connection.call(stop(&again, false)).unwrap();
+    pool.ok(&["worker", "stop", new.id.as_str()]);
+    assert_eq!(pool.workers(), []);
+}
+
+fn spawn_protected(connection: &mut Connection, spec: WorkerSpec) -> WorkerRecord {
+    let spawned = connection.call(Request::Spawn {
+        spec: Box::new(spec),
+        canary: Canary::default(),
+        protect: true,
+    });
+    let Outcome::Spawned(record) = spawned.unwrap() else {
+        panic!()
+    };
+    record
 }
 
 #[test]

@@ -163,6 +163,7 @@ fn a_worker_is_stopped_only_for_its_owner() {
         worker: record.id.clone(),
         owner: Some(owner.parse().unwrap()),
         deadline_s: 10,
+        for_spawn: false,
     };
     let refused = connection.call(stop("lab")).unwrap_err();
     assert_eq!(refused.code, ErrorCode::NotOwned);
@@ -180,6 +181,7 @@ fn a_worker_is_stopped_only_for_its_owner() {
         worker: by_hand.id,
         owner: Some("home".parse().unwrap()),
         deadline_s: 10,
+        for_spawn: false,
     };
     let refused = connection.call(stop).unwrap_err();
     assert!(refused.message.contains("belongs to a person"), "{refused}");

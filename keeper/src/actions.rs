@@ -47,6 +47,9 @@ pub struct Fault {
     /// What the plan relied on is no longer so; nothing was done.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub stale: bool,
+    /// Somebody else applies to the pool.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub locked: bool,
 }
 
 /// What is worth knowing of an action that was done.
@@ -168,11 +171,14 @@ impl Actor<'_> {
                 };
                 spawn.run(&*hive(link)?, step).await
             }
-            ActionKind::Stop { worker, .. } => {
+            ActionKind::Stop {
+                worker, for_spawn, ..
+            } => {
                 let request = Request::Stop {
                     worker: worker.clone(),
                     owner: Some(self.fleet.clone()),
                     deadline_s: STOP_DEADLINE_S,
+                    for_spawn: *for_spawn,
                 };
                 let tell = |event| tell(step, event);
                 let hive = hive(link)?;
@@ -353,12 +359,16 @@ impl Fault {
 
 impl From<Failure> for Fault {
     fn from(failure: Failure) -> Self {
-        let unreachable = failure.code() == Exit::UNREACHABLE;
+        let (unreachable, locked) = (
+            failure.code() == Exit::UNREACHABLE,
+            failure.code() == Exit::LOCKED,
+        );
         match failure {
             Failure::Other { what, help, .. } => Self {
                 what,
                 help,
                 unreachable,
+                locked,
                 ..Self::default()
             },
             Failure::Problems { .. } => Self::of("the fleet file has mistakes"),

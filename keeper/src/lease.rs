@@ -176,13 +176,10 @@ fn is_locked(error: &CallError) -> bool {
     matches!(error, CallError::Hive { error, .. } if error.code == ErrorCode::Locked)
 }
 
-/// `USER@HOST`.
+/// `USER@HOST`; the number of a user that the system has no name for.
 fn who() -> String {
-    let named = ["USER", "LOGNAME"].into_iter().find_map(std::env::var_os);
-    let user = named.map_or_else(
-        || rustix::process::getuid().as_raw().to_string(),
-        |name| name.to_string_lossy().into_owned(),
-    );
+    let user = whoami::username().ok().filter(|name| !name.is_empty());
+    let user = user.unwrap_or_else(|| rustix::process::getuid().as_raw().to_string());
     let system = rustix::system::uname();
     format!("{user}@{}", system.nodename().to_string_lossy())
 }

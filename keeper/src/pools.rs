@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt;
@@ -12,6 +13,7 @@ use reconciler::fleet::{self, Fleet};
 use reconciler::observed::{Bare, Observed, PoolState, Unknown};
 use tokio::sync::OnceCell;
 
+use crate::failure::Failure;
 use crate::transport::{
     Bundles, CallError, ConnectError, Connection, Endpoint, HiveClient, HiveState, HostKeys,
     Options,
@@ -37,6 +39,16 @@ pub struct Link {
     hive: Mutex<Option<Arc<HiveClient>>>,
     /// `address` of its observation, once the pool has said it.
     address: OnceCell<Option<IpAddr>>,
+    home: Home,
+}
+
+/// Which home a pool is.
+#[derive(Debug)]
+struct Home {
+    /// The same for two ways to one home; none where it cannot be told.
+    id: Option<String>,
+    /// Known once a hive runs there.
+    path: Option<String>,
 }
 
 impl Link {
@@ -58,6 +70,18 @@ impl Link {
 
     pub fn set_hive(&self, hive: Option<Arc<HiveClient>>) {
         *self.hive.lock().unwrap_or_else(PoisonError::into_inner) = hive;
+    }
+
+    /// Ends the hive and the connection.
+    async fn close(self) {
+        let hive = self
+            .hive
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(hive) = hive.and_then(Arc::into_inner) {
+            hive.close().await;
+        }
+        self.connection.close().await;
     }
 }
 
@@ -97,7 +121,7 @@ pub fn declared(fleet: &Fleet) -> BTreeMap<PoolName, Declared> {
 }
 
 /// Opens and observes every pool of a fleet at once.
-pub async fn observe(fleet: &Fleet, options: &Options) -> Pools {
+pub async fn observe(fleet: &Fleet, options: &Options) -> Result<Pools, Failure> {
     open(declared(fleet), options).await
 }
 
@@ -106,14 +130,34 @@ pub async fn observe_some(
     fleet: &Fleet,
     options: &Options,
     wanted: impl Fn(&PoolName) -> bool,
-) -> Pools {
+) -> Result<Pools, Failure> {
     let mut chosen = declared(fleet);
     chosen.retain(|name, _| wanted(name));
     open(chosen, options).await
 }
 
+/// The home of this machine's pool is the same wherever it is asked from.
+pub fn check_home(endpoint: &Endpoint, options: &Options) -> Result<(), Failure> {
+    let home = std::env::var_os("RBEE_HOME").map(PathBuf::from);
+    let is_used = *endpoint == Endpoint::Local && options.local_home.is_none();
+    let is_wrong = |home: &PathBuf| home.is_relative() && !home.as_os_str().is_empty();
+    match home.filter(|home| is_used && is_wrong(home)) {
+        None => Ok(()),
+        Some(home) => {
+            let what = format!("RBEE_HOME is a relative path: {}", home.display());
+            Err(Failure::new(what).help("let RBEE_HOME name the folder from / on"))
+        }
+    }
+}
+
 /// Opens and observes these pools at once.
-pub async fn open(declared: BTreeMap<PoolName, Declared>, options: &Options) -> Pools {
+pub async fn open(
+    declared: BTreeMap<PoolName, Declared>,
+    options: &Options,
+) -> Result<Pools, Failure> {
+    for pool in declared.values() {
+        check_home(&pool.endpoint, options)?;
+    }
     let each = declared.into_iter().map(|(name, declared)| async move {
         let found = look(&name, declared, options).await;
         (name, found)
@@ -126,7 +170,8 @@ pub async fn open(declared: BTreeMap<PoolName, Declared>, options: &Options) -> 
         }
         pools.observed.pools.insert(name, state);
     }
-    pools
+    pools.leave_twins().await;
+    Ok(pools)
 }
 
 async fn look(name: &PoolName, declared: Declared, options: &Options) -> (Option<Link>, PoolState) {
@@ -152,14 +197,28 @@ async fn look(name: &PoolName, declared: Declared, options: &Options) -> (Option
         }
     };
     tracing::info!(pool = %name, ms = begun.elapsed().as_millis(), "asked");
+    let (address, home) = match &state {
+        PoolState::Known(seen) => (
+            OnceCell::new_with(Some(seen.address)),
+            Home {
+                id: seen.home_id.clone(),
+                path: Some(seen.home.clone()),
+            },
+        ),
+        _ => (
+            OnceCell::new(),
+            Home {
+                id: opened.home_id,
+                path: None,
+            },
+        ),
+    };
     let link = Link {
         declared,
         connection,
         hive: Mutex::new(hive.map(Arc::new)),
-        address: match &state {
-            PoolState::Known(seen) => OnceCell::new_with(Some(seen.address)),
-            _ => OnceCell::new(),
-        },
+        address,
+        home,
     };
     (Some(link), state)
 }
@@ -191,6 +250,40 @@ fn judge(answer: Result<Outcome, CallError>) -> PoolState {
 }
 
 impl Pools {
+    /// Of two pools that are one home, nothing is known of the second by name: everything would be done there twice, and the
+    /// lease of the first would keep the second out.
+    async fn leave_twins(&mut self) {
+        let mut homes: BTreeMap<&str, &PoolName> = BTreeMap::new();
+        let mut twins = Vec::new();
+        for (name, link) in &self.links {
+            let Some(id) = &link.home.id else { continue };
+            if let Some(first) = homes.get(id.as_str()) {
+                twins.push((name.clone(), (*first).clone()));
+            } else {
+                homes.insert(id, name);
+            }
+        }
+        for (name, first) in twins {
+            let Some(link) = self.links.remove(&name) else {
+                continue;
+            };
+            let path = link.home.path.as_ref();
+            let path = path.map_or_else(String::new, |path| format!(": RBEE_HOME {path}"));
+            let unknown = Unknown {
+                unreachable: false,
+                cause: format!("it is the same home as pool {first}{path}"),
+                help: Some(format!(
+                    "take {name} or {first} out of fleet.yaml: a machine is one pool, unless RBEE_HOME there names \
+                     another folder for each"
+                )),
+            };
+            link.close().await;
+            self.observed
+                .pools
+                .insert(name, PoolState::Unknown(unknown));
+        }
+    }
+
     /// Observes once more every pool whose hive runs; what it says now is what is known.
     pub async fn observe_again(&mut self) {
         let hives = self.links.iter().filter_map(|(name, link)| {
@@ -239,16 +332,6 @@ impl Pools {
 
     /// Ends the hives and connections of the run.
     pub async fn close(self) {
-        let closing = self.links.into_values().map(|link| async move {
-            let hive = link
-                .hive
-                .into_inner()
-                .unwrap_or_else(PoisonError::into_inner);
-            if let Some(hive) = hive.and_then(Arc::into_inner) {
-                hive.close().await;
-            }
-            link.connection.close().await;
-        });
-        futures::future::join_all(closing).await;
+        futures::future::join_all(self.links.into_values().map(Link::close)).await;
     }
 }

@@ -12,6 +12,7 @@ use pool_core::name::{FleetName, PoolName};
 use reconciler::desired::Purpose;
 use reconciler::fleet::Connect;
 use reconciler::plan::Plan;
+use reconciler::sound;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -125,7 +126,7 @@ impl Saved {
                 return Err(format!("action {id} is for no pool of it"));
             }
         }
-        Ok(())
+        sound::check(&self.plan)
     }
 }
 

@@ -7,6 +7,7 @@ mod crash;
 mod drift;
 mod faults;
 mod gate;
+mod homes;
 mod import;
 mod lock;
 mod locks;

@@ -21,6 +21,9 @@ pub struct PoolObservation {
     pub platform: Platform,
     /// Where the pool keeps its state.
     pub home: String,
+    /// The same for two ways to one folder of one machine, until that boots; none where it cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home_id: Option<String>,
     /// The installed binaries that this hive belongs to; none when it runs from elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Sha256>,

@@ -129,11 +129,15 @@ pub enum Request {
         owner: FleetName,
         address: Option<WorkerAddress>,
     },
-    /// Stop a worker that belongs to `owner` and forget it: SIGTERM, the deadline, SIGKILL.
+    /// Stop a worker that belongs to `owner` and forget it: SIGTERM, the deadline, SIGKILL. One that is protected and
+    /// lives is stopped for its fleet only where another takes its place.
     Stop {
         worker: WorkerId,
         owner: Option<FleetName>,
         deadline_s: u32,
+        /// A spawn at the same address follows.
+        #[serde(default)]
+        for_spawn: bool,
     },
     /// Run `rbee-hive` with these arguments. Done: [`Outcome::Exit`].
     Command {

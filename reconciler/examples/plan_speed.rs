@@ -229,6 +229,7 @@ fn empty() -> PoolObservation {
             arch: "x86_64".into(),
         },
         home: "/home/rbee".into(),
+        home_id: None,
         build: Some(Sha256::of("build")),
         hive_version: "0.1.0".into(),
         disk_free_bytes: Some(1 << 50),

@@ -16,7 +16,7 @@
 //! | [`observed`] | what is, or why that is not known |
 //! | [`diff`], [`reason`] | what differs, and why |
 //! | [`planner`], [`suppliers`], [`plan`] | ordered actions |
-//! | [`stale`] | what of a saved plan no longer holds |
+//! | [`sound`], [`stale`] | whether a saved plan was edited, and what of it no longer holds |
 //! | [`glob`] | patterns over names |
 //!
 //! The crate is pure: it reads no clock, no file and no socket and writes no log. [`diff::diff`] and
@@ -34,5 +34,6 @@ pub mod planner;
 pub mod problem;
 pub mod reason;
 pub mod resolve;
+pub mod sound;
 pub mod stale;
 pub mod suppliers;

@@ -12,5 +12,6 @@ mod outages;
 mod scenarios;
 mod scenes;
 mod simulation;
+mod sound;
 mod stale;
 mod supplies;

@@ -277,6 +277,7 @@ pub fn fresh(bare: &Bare, build: Sha256) -> PoolState {
         hostname: "host".into(),
         platform: bare.platform.clone(),
         home: "/home/rbee".into(),
+        home_id: None,
         build: Some(build),
         hive_version: "0.1.0".into(),
         disk_free_bytes: Some(100 * GIB),

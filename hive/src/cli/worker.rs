@@ -14,8 +14,7 @@ use tokio::task::JoinSet;
 
 use super::{Output, print_bytes, table};
 use crate::error::{Result, fail, io_error};
-use crate::expect::Expect;
-use crate::workers::{self, Follow, SpawnOptions};
+use crate::workers::{self, Follow, SpawnOptions, StopOptions};
 use crate::{Hive, models, observe};
 
 #[derive(Debug, Subcommand)]
@@ -158,8 +157,11 @@ fn show(progress: &Progress) {
 }
 
 async fn stop(hive: &Hive, id: &WorkerId, deadline: u32) -> Result<WorkerRecord> {
-    let patience = Duration::from_secs(deadline.into());
-    workers::stop(hive, id, None, patience, &Expect::default()).await
+    let options = StopOptions {
+        patience: Duration::from_secs(deadline.into()),
+        ..StopOptions::default()
+    };
+    workers::stop(hive, id, options).await
 }
 
 /// All at once; the first failure is reported after every worker had its turn.

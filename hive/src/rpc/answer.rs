@@ -12,7 +12,7 @@ use crate::error::{Result, fail};
 use crate::expect::Expect;
 use crate::home::Locked;
 use crate::serve::Server;
-use crate::workers::SpawnOptions;
+use crate::workers::{SpawnOptions, StopOptions};
 use crate::{Hive, fetch, hub, models, observe, workers};
 
 /// Carries out what was asked, where what it `expect`s is so.
@@ -96,11 +96,16 @@ pub async fn answer(
             worker,
             owner,
             deadline_s,
+            for_spawn,
         } => {
-            let patience = Duration::from_secs(deadline_s.into());
-            workers::stop(hive, &worker, owner.as_ref(), patience, &expect)
-                .await
-                .map(Outcome::Stopped)
+            let options = StopOptions {
+                expect,
+                owner,
+                for_spawn,
+                patience: Duration::from_secs(deadline_s.into()),
+            };
+            let stopped = workers::stop(hive, &worker, options).await;
+            stopped.map(Outcome::Stopped)
         }
         Request::Command { argv, access } => {
             let exit = command::run(hive, &argv, &access, replies).await;

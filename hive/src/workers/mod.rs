@@ -18,7 +18,7 @@ pub use owner::{adopt, protect};
 pub use ready::{client, probe};
 pub use record::{all, find, process_of, users};
 pub use spawn::{SpawnOptions, spawn};
-pub use stop::stop;
+pub use stop::{StopOptions, stop};
 
 use crate::home::Locked;
 use crate::{Hive, builds};

@@ -64,7 +64,35 @@ pub fn adopt(
     record::save(home, &record)
 }
 
-pub(super) fn not_owned(record: &WorkerRecord) -> HiveError {
+/// Refuses to stop a worker for a fleet that does not own it, or one that is protected and `is_needed`.
+pub(super) fn check_stop(record: &WorkerRecord, owner: &FleetName, is_needed: bool) -> Result<()> {
+    if record.spec.fleet.as_ref() != Some(owner) {
+        return Err(not_owned(record));
+    }
+    if !record.protect || !is_needed {
+        return Ok(());
+    }
+    Err(fail(
+        ErrorCode::Protected,
+        format!("the worker {} is protected", record.id),
+        "name it in fleet.yaml with `protect: false`, apply, and only then take it out",
+    ))
+}
+
+/// Whether another worker of the fleet, at the same address, is ready.
+pub(super) fn is_replaced(home: &Locked, record: &WorkerRecord) -> Result<bool> {
+    let spec = &record.spec;
+    let is_other = |other: &&WorkerRecord| {
+        other.id != record.id
+            && other.state == WorkerState::Ready
+            && spec.address.is_some()
+            && (&other.spec.fleet, &other.spec.address) == (&spec.fleet, &spec.address)
+    };
+    let records = record::users(home)?;
+    Ok(records.iter().any(|other| is_other(&other)))
+}
+
+fn not_owned(record: &WorkerRecord) -> HiveError {
     let owner = match &record.spec.fleet {
         Some(fleet) => format!("the fleet {fleet}"),
         None => "a person, who spawned it by hand".into(),

@@ -14,28 +14,35 @@ use crate::expect::Expect;
 use crate::process::{self, Signal};
 use crate::{Hive, models};
 
+/// How a worker is stopped.
+#[derive(Debug, Default)]
+pub struct StopOptions {
+    /// What must still be so when it is begun.
+    pub expect: Expect,
+    /// The fleet that asks; a person may stop any worker, protected or not.
+    pub owner: Option<FleetName>,
+    /// Another is spawned in its place.
+    pub for_spawn: bool,
+    /// How long it may finish what it does.
+    pub patience: Duration,
+}
+
 /// Between two looks at a process that is ending.
 const INTERVAL: Duration = Duration::from_millis(10);
 
 /// Stops a worker and forgets it; its log stays.
 ///
-/// `owner` is the fleet that asks; a person may stop any. A process that is not the recorded one is
-/// never signalled: then only the record goes.
-pub async fn stop(
-    hive: &Hive,
-    id: &WorkerId,
-    owner: Option<&FleetName>,
-    patience: Duration,
-    expect: &Expect,
-) -> Result<WorkerRecord> {
+/// A process that is not the recorded one is never signalled: then only the record goes.
+pub async fn stop(hive: &Hive, id: &WorkerId, options: StopOptions) -> Result<WorkerRecord> {
     let (record, process) = block_in_place(|| {
         let home = hive.home.lock()?;
-        expect.check(&home)?;
+        options.expect.check(&home)?;
         let mut record = record::get(&home, id)?;
-        if owner.is_some() && owner != record.spec.fleet.as_ref() {
-            return Err(owner::not_owned(&record));
-        }
         let process = record::process_of(&home, &record);
+        if let Some(owner) = &options.owner {
+            let is_replaced = options.for_spawn || owner::is_replaced(&home, &record)?;
+            owner::check_stop(&record, owner, process.is_some() && !is_replaced)?;
+        }
         if process.is_some() {
             record.process.clone_from(&process);
             record.state = WorkerState::Draining;
@@ -45,7 +52,7 @@ pub async fn stop(
     })?;
     block_in_place(|| supervise::release(&hive.home, &record))?;
     if let Some(process) = process {
-        end(&process, patience).await?;
+        end(&process, options.patience).await?;
     }
     block_in_place(|| {
         let home = hive.home.lock()?;

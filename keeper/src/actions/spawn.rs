@@ -1,7 +1,7 @@
 //! Starts a worker; where it takes the place of another and does not become ready, the other serves on.
 
 use pool_core::facts::Fact;
-use pool_core::rpc::{Outcome, Request};
+use pool_core::rpc::{ErrorCode, Outcome, Request};
 use pool_core::worker::{Canary, WorkerSpec};
 use reconciler::plan::Order;
 
@@ -48,13 +48,26 @@ impl Spawn<'_> {
         Err(fault)
     }
 
-    /// Any answer will do: what the new one must answer was not asked of the old one.
+    /// Asks of it what its model must answer. One that answers otherwise served all the same before: it does again, and
+    /// is said to.
     async fn bring_back(&self, old: &WorkerSpec, hive: &HiveClient, step: &Step<'_>) -> String {
         step.note("the old worker is started again");
-        let request = self.request(old, &Canary::default());
-        match hive.call(request, |event| tell(step, event)).await {
+        let start = async |canary: &Canary| {
+            let request = self.request(old, canary);
+            hive.call(request, |event| tell(step, event)).await
+        };
+        let any = Canary::default();
+        let is_of_it = old.model == self.spec.model;
+        let (answer, but) = match start(if is_of_it { self.canary } else { &any }).await {
+            Err(CallError::Hive { error, .. }) if error.code == ErrorCode::GateFailed => (
+                start(&any).await,
+                ", though it does not answer as its canary expects either",
+            ),
+            answer => (answer, ""),
+        };
+        match answer {
             Ok(Outcome::Spawned(record)) => {
-                format!("the old worker serves again, at {}", record.listen)
+                format!("the old worker serves again, at {}{but}", record.listen)
             }
             Ok(other) => format!("the old worker does not serve again: {other:?}"),
             Err(error) => format!("the old worker does not serve again: {error}"),

@@ -18,7 +18,7 @@ pub async fn run(global: &Global, args: &Drift, terminal: Terminal) -> Result<Ex
     let file = FleetFile::load(global.file.as_deref())?;
     let contents = file.contents(&LockFile::beside(&file.path)?.lock)?;
     let bundles = Bundles::find(global.dist.as_deref());
-    let pools = pools::observe(&file.fleet, &global.transport()).await;
+    let pools = pools::observe(&file.fleet, &global.transport()).await?;
     let builds = pools.builds(&bundles).await;
     let known = Known { contents, builds };
     let desired = resolve(&file.fleet, &known).map_err(|problems| file.wrong(problems))?;

@@ -120,7 +120,7 @@ async fn find(global: &Global, args: &Infer) -> Result<(Forward, Pools), Failure
         Some(pattern) => glob::matches(pattern, pool.as_str()),
         None => true,
     };
-    let pools = pools::observe_some(&file.fleet, &global.transport(), could_be).await;
+    let pools = pools::observe_some(&file.fleet, &global.transport(), could_be).await?;
     let mut serving = Vec::new();
     for (name, state) in &pools.observed.pools {
         if let PoolState::Known(seen) = state {

@@ -10,7 +10,7 @@ use crate::cli::{Global, Pool};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet_file::FleetFile;
-use crate::pools::endpoint;
+use crate::pools::{check_home, endpoint};
 use crate::terminal::Terminal;
 use crate::transport::{Connection, HiveClient, HiveState};
 
@@ -73,8 +73,9 @@ pub(super) async fn open(
     let Some(declared) = file.fleet.pools.get(name) else {
         return Err(unknown_pool(file, name.as_str()));
     };
-    let reached = Connection::reach(name, &endpoint(declared), &global.transport()).await?;
-    let (connection, opened) = reached;
+    let (endpoint, options) = (endpoint(declared), global.transport());
+    check_home(&endpoint, &options)?;
+    let (connection, opened) = Connection::reach(name, &endpoint, &options).await?;
     match opened.hive {
         HiveState::Running(hive) => Ok((connection, hive)),
         HiveState::Bare => Err(

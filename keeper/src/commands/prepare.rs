@@ -170,7 +170,7 @@ impl Site {
             let count = units::count(self.declared.len(), "pool");
             terminal.note(&format!("Asking {count} ...\n"));
         }
-        let mut pools = pools::open(self.declared.clone(), &global.transport()).await;
+        let mut pools = pools::open(self.declared.clone(), &global.transport()).await?;
         let decided = async {
             if let Some(leases) = leases {
                 leases.take(&mut pools).await?;

@@ -10,7 +10,7 @@ use crate::terminal::Terminal;
 
 pub async fn run(global: &Global, terminal: Terminal) -> Result<Exit, Failure> {
     let file = FleetFile::load(global.file.as_deref())?;
-    let pools = pools::observe(&file.fleet, &global.transport()).await;
+    let pools = pools::observe(&file.fleet, &global.transport()).await?;
     let document = StatusDocument::new(&file.fleet.name, &pools.observed);
     let exit = Exit(document.exit);
     let text = || document.text(terminal.style());

@@ -193,7 +193,7 @@ impl Watcher<'_> {
         let mut site = Site::of(file, Purpose::Apply);
         site.declared
             .retain(|pool, _| self.schedule.is_due(pool, now));
-        let pools = pools::open(site.declared.clone(), &self.global.transport()).await;
+        let pools = pools::open(site.declared.clone(), &self.global.transport()).await?;
         let answering = self.turns(&pools.observed);
         let builds = pools.builds(&bundles).await;
         let known = Known { contents, builds };

@@ -43,8 +43,8 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// What is not as the fleet file says decides: an interruption, then a plan that is stale before anything was done, then
-    /// gates where nothing else failed, then any failure, then a pool that did not answer.
+    /// What is not as the fleet file says decides: an interruption, then a plan that is stale, or pools that somebody else
+    /// holds, before anything was done, then gates where nothing else failed, then any failure, then a pool that did not answer.
     pub fn exit(&self) -> Exit {
         let any = |test: fn(&Status) -> bool| self.statuses.iter().any(test);
         let faulty = self
@@ -65,6 +65,8 @@ impl<'a> Report<'a> {
             Exit::INTERRUPTED
         } else if failed && !done && faults().all(|fault| fault.stale) {
             Exit::STALE
+        } else if failed && !done && faults().all(|fault| fault.locked) {
+            Exit::LOCKED
         } else if failed && else_well && faults().all(|fault| fault.gate) {
             Exit::GATE
         } else if any(|status| matches!(status, Status::Failed(fault) if !fault.unreachable))

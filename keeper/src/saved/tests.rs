@@ -4,7 +4,9 @@ use super::*;
 
 const PLAN: &str = r#"{ "version": 1, "fleet": "home", "actions": [
     { "id": 0, "pool": "box", "action": "unregister", "model": "tiny", "bytes": 1,
-      "reason": { "code": "not_declared" }, "needs": [] } ],
+      "reason": { "code": "not_declared" }, "needs": [], "facts": [ {
+        "about": { "model": "tiny" },
+        "was": "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c" } ] } ],
     "blocked": [], "unknown": [], "warnings": [] }"#;
 
 fn saved() -> Saved {
@@ -87,6 +89,16 @@ fn what_is_no_plan_of_this_version_is_refused() {
             "\"pool\":\"box\"",
             "\"pool\":\"other\"",
             "the saved plan is damaged: action #0 is for no pool of it",
+        ),
+        (
+            "{\"model\":\"tiny\"}",
+            "{\"model\":\"other\"}",
+            "the saved plan is damaged: action #0 (remove tiny) relies on the model other",
+        ),
+        (
+            "\"facts\"",
+            "\"more\"",
+            "the saved plan is damaged: action #0 (remove tiny) does not rely on the model tiny",
         ),
     ] {
         assert!(text.contains(from), "{from} is not in {text}");

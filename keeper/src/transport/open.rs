@@ -22,6 +22,8 @@ pub struct Opened {
     pub platform: Platform,
     /// The build that is installed there, whether it works or not.
     pub installed: Option<Sha256>,
+    /// Of a pool whose hive does not run: the same for two ways to one home.
+    pub home_id: Option<String>,
     pub hive: HiveState,
 }
 
@@ -71,9 +73,10 @@ impl Broken {
     }
 }
 
-/// What a machine is, and for which one its hive was built, where the file tells.
+/// What a machine is, which home is on it, and for which one its hive was built, where the file tells.
 struct Described {
     platform: Platform,
+    home_id: Option<String>,
     hive: Option<Machine>,
 }
 
@@ -84,12 +87,14 @@ impl Described {
             os: words.next()?.to_owned(),
             arch: words.next()?.to_owned(),
         };
+        let home_id = words.next().filter(|id| *id != "-").map(str::to_owned);
         let head: Result<Vec<u8>, _> = words
             .take(HEAD)
             .map(|byte| u8::from_str_radix(byte, 16))
             .collect();
         Some(Self {
             platform,
+            home_id,
             hive: Machine::of(&head.unwrap_or_default()),
         })
     }
@@ -168,30 +173,38 @@ impl Connection {
     pub async fn open(&self) -> Result<Opened, ConnectError> {
         let (process, build) = self.told(&script::start(), script::POOL).await?;
         if build == "none" {
+            let Described {
+                platform, home_id, ..
+            } = self.describe().await?;
             return Ok(Opened {
-                platform: self.describe().await?.platform,
+                platform,
                 installed: None,
+                home_id,
                 hive: HiveState::Bare,
             });
         }
         let installed = build.parse().ok();
         let limit = self.options.start_timeout;
-        let (platform, hive) = match greet(process, self.pool.clone(), limit).await {
+        let (platform, home_id, hive) = match greet(process, self.pool.clone(), limit).await {
             Ok(hive) => {
                 let platform = match hive.hello().platform.clone() {
                     Some(platform) => platform,
                     None => self.describe().await?.platform,
                 };
-                (platform, HiveState::Running(hive))
+                (platform, None, HiveState::Running(hive))
             }
             Err(Rude::Broken(broken)) => {
-                (self.describe().await?.platform, HiveState::Broken(broken))
+                let Described {
+                    platform, home_id, ..
+                } = self.describe().await?;
+                (platform, home_id, HiveState::Broken(broken))
             }
             Err(Rude::Ended(ended)) => self.explain(ended).await?,
         };
         Ok(Opened {
             platform,
             installed,
+            home_id,
             hive,
         })
     }
@@ -220,11 +233,18 @@ impl Connection {
     }
 
     /// Why a hive ended before it greeted.
-    async fn explain(&self, ended: Ended) -> Result<(Platform, HiveState), ConnectError> {
+    async fn explain(
+        &self,
+        ended: Ended,
+    ) -> Result<(Platform, Option<String>, HiveState), ConnectError> {
         if let Exit::Lost(cause) = ended.exit {
             return Err(self.error(ConnectErrorKind::Lost, cause));
         }
-        let Described { platform, hive } = self.describe().await?;
+        let Described {
+            platform,
+            home_id,
+            hive,
+        } = self.describe().await?;
         // A shell takes a program for another machine for a script, and complains about its text.
         let broken = match hive.filter(|machine| !machine.suits(&platform)) {
             Some(machine) => Broken::WrongMachine {
@@ -235,7 +255,7 @@ impl Connection {
                 cause: ended.cause(),
             },
         };
-        Ok((platform, HiveState::Broken(broken)))
+        Ok((platform, home_id, HiveState::Broken(broken)))
     }
 
     /// Our script did not run, or the connection went.

@@ -218,18 +218,27 @@ fn a_question_on_a_terminal_is_only_answered_by_yes() {
 fn a_home_that_cannot_be_one_makes_nothing() {
     let desk = Desk::new();
     desk.fleet("  here: { connect: local, devices: [cpu] }\n", "here/cpu");
-    for (variables, said) in [
-        (
-            [("RBEE_HOME", "a/home"), ("HOME", "/")],
-            "is a relative path: a/home",
-        ),
-        ([("RBEE_HOME", ""), ("HOME", "")], "HOME: is not set"),
-    ] {
-        let mut command = desk.command(&["apply", "--yes"]);
+    let run = |args: &[&str], variables: [(&str, &str); 2]| {
+        let mut command = desk.command(args);
         command.env_remove("XDG_DATA_HOME").envs(variables);
-        let ran = super::Ran::from(command.output().unwrap());
-        assert_ne!(ran.code, 0);
-        ran.says(said);
-        assert!(!desk.path("a").exists());
+        super::Ran::from(command.output().unwrap())
+    };
+    for args in [
+        &["apply", "--yes"][..],
+        &["plan"],
+        &["drift"],
+        &["status"],
+        &["infer", "--worker", "chat", "--prompt", "x"],
+        &["pool", "status"],
+        &["import"],
+    ] {
+        run(args, [("RBEE_HOME", "a/home"), ("HOME", "/")])
+            .exits(1)
+            .says("error: RBEE_HOME is a relative path: a/home")
+            .says("help: let RBEE_HOME name the folder from / on");
     }
+    assert!(!desk.path("a").exists());
+    run(&["apply", "--yes"], [("RBEE_HOME", ""), ("HOME", "")])
+        .exits(4)
+        .says("HOME: is not set");
 }

@@ -183,8 +183,69 @@ fn what_cannot_be_written_is_said_and_left() {
     assert_eq!(asked["import"]["adopted"], Value::Array(Vec::new()));
     assert_eq!(asked["import"]["left"][0]["worker"], *endless);
     let unknown = desk.rbee(&["import", "none", "--yes"]).exits(1);
-    unknown.says("nothing there that belongs to no fleet is called none");
+    unknown.says("nothing there that belongs to no fleet is called `none`");
     desk.rbee(&["import", "--name", "mine", "--yes"])
         .exits(1)
         .says("--name names one worker");
+}
+
+#[test]
+fn an_id_means_one_thing_and_an_address_is_nobody_elses() {
+    let desk = Desk::new();
+    let fleet = |workers: &str| {
+        let model = tiny();
+        let model = model.display();
+        format!(
+            "version: 1\nfleet: test\npools:\n  here: {{ connect: local, devices: [cpu] }}\n\
+             models:\n  tiny: {{ source: {model} }}\nworkers:\n  chat: {{ model: tiny, on: [here/cpu] }}\n{workers}"
+        )
+    };
+    desk.write(&fleet("  tiny: { model: tiny, on: [here/cpu] }\n"));
+    desk.rbee(&["apply", "--yes"]).exits(0);
+    register(&desk, "by", &tiny());
+    let ids = [1, 2].map(|slots: u32| {
+        let slots = slots.to_string();
+        spawn(&desk, &["--model", "by", "--slots", &slots])
+    });
+    // What starts so is each of them, the model as well.
+    let before = fs::read_to_string(desk.path("fleet.yaml")).unwrap();
+    let refused = desk.rbee(&["import", "by-", "--yes"]).exits(1);
+    let mut sorted = ids.clone();
+    sorted.sort();
+    let either = [&ids, &sorted].map(|ids| format!("`by-` could be each of {}", ids.join(", ")));
+    assert!(
+        either.iter().any(|words| refused.err.contains(words)),
+        "{}",
+        refused.err
+    );
+    refused.says("help: write the whole id");
+    desk.rbee(&["import", "", "--yes"]).exits(1);
+    assert_eq!(fs::read_to_string(desk.path("fleet.yaml")).unwrap(), before);
+    assert_eq!(worker(&desk, &ids[0])["fleet"], Value::Null);
+    // The whole id of the model means no worker.
+    let said = desk.rbee(&["import", "by", "--yes"]).exits(0);
+    assert!(!said.out.contains("worker"), "{}", said.out);
+    // The start of one means that one.
+    let start = &ids[0][..ids[0].len() - 1];
+    assert!(!ids[1].starts_with(start), "{ids:?}");
+
+    // The fleet has a worker at `tiny/here/cpu/0` still, though its line is gone.
+    let imported = fs::read_to_string(desk.path("fleet.yaml")).unwrap();
+    let without = imported.replace("  tiny: { model: tiny, on: [here/cpu] }\n", "");
+    assert_ne!(without, imported);
+    desk.write(&without);
+    let third = spawn(&desk, &["--model", "tiny", "--slots", "3"]);
+    for name in ["chat", "tiny"] {
+        let args = ["import", &third, "--name", name, "--yes"];
+        let refused = desk.rbee(&args).exits(1);
+        refused.says(&format!("Left as it is:\n  worker {third}: "));
+    }
+    assert_eq!(worker(&desk, &third)["fleet"], Value::Null);
+    desk.rbee(&["import", &third, start, "--yes"])
+        .exits(0)
+        .says(&format!("worker {third} as tiny-2/here/cpu/0"))
+        .says(&format!("worker {} as by/here/cpu/0", ids[0]));
+    assert_eq!(worker(&desk, &ids[1])["fleet"], Value::Null);
+    desk.rbee(&["plan"]).exits(0).says("Plan: 1 to stop.");
+    desk.rbee(&["pool", "worker", "stop-all"]).exits(0);
 }

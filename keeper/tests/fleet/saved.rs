@@ -112,6 +112,42 @@ fn what_has_nothing_to_do_with_a_plan_does_not_stale_it() {
 }
 
 #[test]
+fn a_plan_that_was_edited_moves_nothing() {
+    let desk = running();
+    desk.write(&format!("version: 1\nfleet: test\npools:\n{HERE}"));
+    desk.rbee(&["plan", "--out", "it.plan"])
+        .exits(0)
+        .says("1 to stop");
+    let saved: Value = serde_json::from_slice(&fs::read(desk.path("it.plan")).unwrap()).unwrap();
+    let before = workers(&desk);
+    let edits: [(&str, Value, &str); 3] = [
+        (
+            "facts",
+            serde_json::json!([]),
+            "does not rely on the worker",
+        ),
+        ("for_spawn", true.into(), "makes place for no spawn"),
+        ("worker", "other".into(), "relies on the worker"),
+    ];
+    for (field, value, said) in edits {
+        let mut edited = saved.clone();
+        let stop = &mut edited["plan"]["actions"][0];
+        assert_eq!(stop["action"], "stop");
+        stop[field] = value;
+        // What a saved plan calls itself comes first.
+        let format = edited.as_object_mut().unwrap().remove("format").unwrap();
+        let text = format!("{{\"format\":{format},{}", &edited.to_string()[1..]);
+        fs::write(desk.path("it.plan"), text).unwrap();
+        desk.rbee(&["apply", "it.plan"])
+            .exits(1)
+            .says("error: the saved plan is damaged: action #0 (stop chat/here/cpu/0")
+            .says(said);
+    }
+    assert_eq!(workers(&desk), before);
+    desk.rbee(&["destroy", "--yes"]).exits(0);
+}
+
+#[test]
 fn a_plan_whose_worker_changed_moves_nothing() {
     let desk = running();
     change(&desk, "on: [here/cpu]", "on: [here/cpu], slots: 2");

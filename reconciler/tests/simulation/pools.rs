@@ -184,6 +184,7 @@ fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
             hostname: "host".into(),
             platform: linux(),
             home: "/home/rbee".into(),
+            home_id: None,
             build: installed.map(build),
             hive_version: "0.1.0".into(),
             disk_free_bytes: Some(0),

@@ -161,11 +161,25 @@ impl Simulation {
                     seen.workers.push(worker);
                 }
             }
-            ActionKind::Stop { worker, .. } => {
+            ActionKind::Stop {
+                worker, for_spawn, ..
+            } => {
                 let mut ids = seen.workers.iter().map(|seen| &seen.record.id);
                 let place = ids.position(|id| id == worker);
                 let place = place.unwrap_or_else(|| panic!("{action:?} stops nothing"));
                 let stopped = seen.workers.remove(place);
+                // A hive would refuse.
+                let address = &stopped.record.spec.address;
+                let is_replaced = |other: &ObservedWorker| {
+                    other.record.spec.address == *address && other.is_serving()
+                };
+                assert!(
+                    !stopped.record.protect
+                        || !stopped.alive
+                        || *for_spawn
+                        || seen.workers.iter().any(is_replaced),
+                    "{action:?} stops what is protected"
+                );
                 if stopped.alive {
                     let held = stopped.record.memory.unwrap_or_default();
                     *memory(&mut seen.devices, stopped.record.spec.device) += held;

@@ -57,29 +57,18 @@ impl<'a> Wanted<'a> {
         let mut models: Vec<_> = seen.models.iter().collect();
         models.retain(|model| model.entry.fleet.is_none());
         let mut workers: Vec<_> = seen.workers.iter().filter(free).collect();
-        let is = |model: &ObservedModel, id: &str| model.entry.id.as_str() == id;
-        let starts = |worker: &ObservedWorker, id: &str| worker.record.id.as_str().starts_with(id);
-        for id in ids {
-            let found = models.iter().any(|model| is(model, id))
-                || workers.iter().any(|worker| starts(worker, id));
-            if !found {
-                let models = models.iter().map(|model| model.entry.id.to_string());
-                let workers = workers.iter().map(|worker| worker.record.id.to_string());
-                let all: Vec<String> = models.chain(workers).collect();
-                let what = format!("nothing there that belongs to no fleet is called {id}");
-                return Err(Failure::new(what).help(if all.is_empty() {
-                    "everything there belongs to a fleet".into()
-                } else {
-                    format!("there are: {}", all.join(", "))
-                }));
-            }
-        }
         if !ids.is_empty() {
-            workers.retain(|worker| ids.iter().any(|id| starts(worker, id)));
+            let of_models = models.iter().map(|model| model.entry.id.as_str());
+            let of_workers = workers.iter().map(|worker| worker.record.id.as_str());
+            let all: Vec<&str> = of_models.chain(of_workers).collect();
+            let named = ids.iter().map(|id| named(&all, id));
+            let named = named.collect::<Result<BTreeSet<&str>, Failure>>()?;
+            workers.retain(|worker| named.contains(worker.record.id.as_str()));
             // A worker brings its model.
             models.retain(|model| {
+                let id = &model.entry.id;
                 let mut served = workers.iter().map(|worker| &worker.record.spec.model);
-                ids.iter().any(|id| is(model, id)) || served.any(|served| *served == model.entry.id)
+                named.contains(id.as_str()) || served.any(|served| served == id)
             });
         }
         if name.is_some() && workers.len() != 1 {
@@ -181,23 +170,34 @@ impl<'a> Wanted<'a> {
         if draft.content(&spec.model).is_none() {
             return Err(format!("fleet.yaml has no model {} for it", spec.model));
         }
+        let is_called = |name: &WorkerName| self.name.is_none_or(|wanted| wanted == name);
         let mut declared = draft.places(spec).into_iter();
-        if self.name.is_none()
-            && let Some(address) = declared.find(|address| !taken.contains(address))
+        if let Some(address) =
+            declared.find(|address| is_called(&address.name) && !taken.contains(address))
         {
             return Ok(address);
         }
-        let name = match self.name {
-            Some(name) => name.clone(),
-            None => free_name(draft, &spec.model).ok_or("no name is left for it")?,
-        };
-        let address = WorkerAddress {
+        let at = |name: &WorkerName| WorkerAddress {
             name: name.clone(),
             model: None,
             pool: draft.pool.clone(),
             device: spec.device,
             ordinal: 0,
         };
+        let name = match self.name {
+            Some(name) if draft.fleet.workers.contains_key(name) => {
+                return Err(format!(
+                    "fleet.yaml has a worker {name}, and no free place of it is for this one"
+                ));
+            }
+            Some(name) if taken.contains(&at(name)) => {
+                return Err(format!("the fleet has another worker at {}", at(name)));
+            }
+            Some(name) => name.clone(),
+            None => free_name(draft, &spec.model, |name| !taken.contains(&at(name)))
+                .ok_or("no name is left for it")?,
+        };
+        let address = at(&name);
         let entry = Entry {
             section: "workers",
             line: line(draft, &name, spec),
@@ -205,6 +205,30 @@ impl<'a> Wanted<'a> {
         let is = draft.at(spec, &address);
         draft.add(entry, |draft| draft.wants(&address, &is))?;
         Ok(address)
+    }
+}
+
+/// The id that is meant: this one, or the only one that starts so.
+fn named<'a>(all: &[&'a str], id: &str) -> Result<&'a str, Failure> {
+    if let Some(exact) = all.iter().find(|known| **known == id) {
+        return Ok(exact);
+    }
+    let starts = |known: &&&str| !id.is_empty() && known.starts_with(id);
+    let found: Vec<&str> = all.iter().filter(starts).copied().collect();
+    match found[..] {
+        [only] => Ok(only),
+        [] => {
+            let what = format!("nothing there that belongs to no fleet is called `{id}`");
+            Err(Failure::new(what).help(if all.is_empty() {
+                "everything there belongs to a fleet".into()
+            } else {
+                format!("there are: {}", all.join(", "))
+            }))
+        }
+        _ => {
+            let what = format!("`{id}` could be each of {}", found.join(", "));
+            Err(Failure::new(what).help("write the whole id"))
+        }
     }
 }
 
@@ -229,8 +253,12 @@ fn line(draft: &Draft<'_>, name: &WorkerName, spec: &WorkerSpec) -> String {
     line + " }"
 }
 
-/// The model's name, with a number where the fleet has a worker of that name.
-fn free_name(draft: &Draft<'_>, model: &ModelId) -> Option<WorkerName> {
+/// The model's name, with a number where the fleet has a worker of that name, or there is none to be had.
+fn free_name(
+    draft: &Draft<'_>,
+    model: &ModelId,
+    is_to_be_had: impl Fn(&WorkerName) -> bool,
+) -> Option<WorkerName> {
     let base: String = model.as_str().replace('.', "-").chars().take(58).collect();
     let base = base.trim_end_matches(['-', '_']);
     let numbered = (2..10_000).map(|n| format!("{base}-{n}"));
@@ -240,6 +268,7 @@ fn free_name(draft: &Draft<'_>, model: &ModelId) -> Option<WorkerName> {
         let mut pasted = draft.to_paste.iter();
         !draft.fleet.workers.contains_key(name)
             && !pasted.any(|entry| entry.section == "workers" && entry.line.starts_with(&start))
+            && is_to_be_had(name)
     };
     names.find_map(|name| name.parse().ok().filter(is_free))
 }

@@ -1,0 +1,99 @@
+//! Whether each action of a plan says what it relies on, as every plan that is made here does. One that does not was edited
+//! by hand.
+
+use std::collections::BTreeSet;
+
+use pool_core::facts::About;
+use pool_core::name::PoolName;
+use pool_core::rpc::Subject;
+
+use crate::plan::{Action, ActionKind, Order, Plan};
+
+/// The first action that relies on too little, or on what it has nothing to do with.
+pub fn check(plan: &Plan) -> Result<(), String> {
+    let installs = |action: &&Action| matches!(action.kind, ActionKind::Install { .. });
+    let installed = plan.actions.iter().filter(installs);
+    let installed: BTreeSet<&PoolName> = installed.map(|action| &action.pool).collect();
+    for action in &plan.actions {
+        check_action(plan, action, installed.contains(&action.pool))
+            .map_err(|why| format!("action {} ({}) {why}", action.id, action.kind))?;
+    }
+    Ok(())
+}
+
+/// A pool that gets its programs by the plan may have had none, and then could not say anything.
+fn check_action(plan: &Plan, action: &Action, is_installed: bool) -> Result<(), String> {
+    let (about, is_needed) = match &action.kind {
+        ActionKind::Install { .. } => (Some(About::Programs), true),
+        ActionKind::Register { model, .. } => (Some(About::Model(model.clone())), !is_installed),
+        ActionKind::Unregister { model, .. } => (Some(About::Model(model.clone())), true),
+        ActionKind::Fetch { .. } => (None, false),
+        ActionKind::Spawn { spec, replaces, .. } => {
+            let Some(address) = &spec.address else {
+                return Err("has no address".into());
+            };
+            if spec.fleet.as_ref() != Some(&plan.fleet) {
+                return Err("is for another fleet".into());
+            }
+            let mut stops = plan.actions.iter();
+            if replaces.is_some() && !stops.any(|stop| is_for(stop, action)) {
+                return Err("replaces what nothing stops".into());
+            }
+            let is_needed = match replaces {
+                Some(Order::StartFirst) => true,
+                // What stands there goes by a stop that relies on it.
+                Some(Order::StopFirst) => false,
+                None => !is_installed,
+            };
+            (Some(About::Place(address.clone())), is_needed)
+        }
+        ActionKind::Stop {
+            worker, for_spawn, ..
+        } => {
+            if *for_spawn && !plan.actions.iter().any(|spawn| is_for(action, spawn)) {
+                return Err("makes place for no spawn".into());
+            }
+            (Some(About::Worker(worker.clone())), true)
+        }
+        ActionKind::Update { subject, .. } => {
+            let about = match subject {
+                Subject::Model(model) => About::Model(model.clone()),
+                Subject::Worker(worker) => About::Worker(worker.clone()),
+            };
+            (Some(about), true)
+        }
+    };
+    let mut facts = action.facts.iter();
+    if let Some(other) = facts.find(|fact| Some(&fact.about) != about.as_ref()) {
+        return Err(format!("relies on {}", other.about));
+    }
+    match about {
+        Some(about) if is_needed && action.facts.is_empty() => {
+            Err(format!("does not rely on {about}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether one stops the worker that the other replaces.
+fn is_for(stop: &Action, spawn: &Action) -> bool {
+    match (&stop.kind, &spawn.kind) {
+        (
+            ActionKind::Stop {
+                address: Some(address),
+                for_spawn: true,
+                ..
+            },
+            ActionKind::Spawn {
+                spec,
+                replaces: Some(_),
+                ..
+            },
+        ) => {
+            stop.pool == spawn.pool
+                && spec.address.as_ref() == Some(address)
+                && (spawn.needs.contains(&stop.id) || stop.needs.contains(&spawn.id))
+        }
+        _ => false,
+    }
+}
