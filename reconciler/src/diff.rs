@@ -15,7 +15,7 @@ use pool_core::observation::{
 use pool_core::rpc::Subject;
 use pool_core::source::Source;
 use pool_core::supply::Rates;
-use pool_core::worker::{Canary, WorkerRecord, WorkerSpec};
+use pool_core::worker::{Canary, WorkerRecord, WorkerSpec, WorkerState};
 
 use crate::desired::{Content, Desired, DesiredPool, Purpose};
 use crate::observed::{Bare, Observed, PoolState, Unknown};
@@ -364,6 +364,11 @@ impl<'a> Seen<'a> {
     }
 }
 
+/// It is gone and never served: there is nothing to protect.
+fn has_failed(worker: &ObservedWorker) -> bool {
+    !worker.alive && worker.record.state == WorkerState::Failed
+}
+
 /// What to change where a model is protected and should not be, or the other way round.
 fn kept_otherwise(model: &ObservedModel, protect: bool) -> Option<Update> {
     let entry = &model.entry;
@@ -481,7 +486,7 @@ fn diff_contents(desired: &Desired, pool: &DesiredPool, seen: &Seen) -> KnownDri
         if declared {
             continue;
         }
-        if worker.record.protect {
+        if worker.record.protect && !has_failed(worker) {
             drift.protected_workers.push(worker.clone());
         } else {
             drift.extra_workers.push((worker.clone(), gone.clone()));

@@ -49,6 +49,8 @@ pub fn plan(drift: &Drift, options: Options) -> Plan {
         bills: BTreeMap::new(),
     };
     let mut suppliers = Suppliers::new(drift);
+    let mut spawned = BTreeMap::new();
+    let mut surplus = Vec::new();
     for (pool, drift) in &drift.pools {
         match drift {
             PoolDrift::Unknown(unknown) => plan.unknown.push(UnknownPool {
@@ -56,9 +58,15 @@ pub fn plan(drift: &Drift, options: Options) -> Plan {
                 unknown: unknown.clone(),
             }),
             PoolDrift::Known(drift) => {
-                PoolPlanner::new(&mut plan, &mut suppliers, pool, drift).run();
+                let planner = PoolPlanner::new(&mut plan, &mut suppliers, pool, drift);
+                surplus.extend(planner.run(&mut spawned).map(|rest| (pool, drift, rest)));
             }
         }
+    }
+    // A model may have moved to a pool that comes later.
+    for (pool, known, rest) in surplus {
+        let planner = PoolPlanner::new(&mut plan, &mut suppliers, pool, known);
+        planner.stops(rest, &spawned);
     }
     outages::tell(&mut plan, drift);
     // Last of all: another pool may take what one no longer needs.
@@ -101,6 +109,16 @@ struct PoolPlanner<'a, 'p> {
     bill: Bill,
 }
 
+/// What the stops of a pool go by.
+struct Rest<'a> {
+    /// What has to be done there before anything else.
+    base: Vec<ActionId>,
+    /// The spawns there, by their models.
+    spawned: Vec<(ModelId, ActionId)>,
+    /// The undeclared workers that are stopped already.
+    stopped: BTreeSet<&'a WorkerId>,
+}
+
 impl<'a, 'p> PoolPlanner<'a, 'p> {
     fn new(
         plan: &'p mut Plan,
@@ -127,12 +145,13 @@ impl<'a, 'p> PoolPlanner<'a, 'p> {
         }
     }
 
-    fn run(mut self) {
+    /// All but the stops of what is not declared: those are left, where the pool has any. Adds the first spawn of each model.
+    fn run(mut self, spawns: &mut BTreeMap<ModelId, ActionId>) -> Option<Rest<'a>> {
         let install = match &self.drift.binaries {
             None => None,
             Some(Binaries::NoBuild { why }) => {
                 self.block("rbee", why);
-                return;
+                return None;
             }
             Some(Binaries::Install {
                 target,
@@ -157,7 +176,16 @@ impl<'a, 'p> PoolPlanner<'a, 'p> {
         self.models(&base);
         let spawned = self.workers(&base);
         self.updates(&base);
-        self.stops(&base, &spawned);
+        for (model, id) in &spawned {
+            spawns.entry(model.clone()).or_insert(*id);
+        }
+        let has_rest =
+            !self.drift.extra_workers.is_empty() || !self.drift.protected_workers.is_empty();
+        has_rest.then_some(Rest {
+            base,
+            spawned,
+            stopped: self.stopped,
+        })
     }
 
     /// Decides which models are brought: those that the disk has room for and that a worker serves.

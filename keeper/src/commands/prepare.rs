@@ -170,7 +170,11 @@ impl Site {
             let count = units::count(self.declared.len(), "pool");
             terminal.note(&format!("Asking {count} ...\n"));
         }
-        let mut pools = pools::open(self.declared.clone(), &global.transport()).await?;
+        // Most pools are like this machine: their build is hashed while they are asked.
+        let transport = global.transport();
+        let asked = pools::open(self.declared.clone(), &transport);
+        let (pools, _) = tokio::join!(asked, bundles.here());
+        let mut pools = pools?;
         let decided = async {
             if let Some(leases) = leases {
                 leases.take(&mut pools).await?;

@@ -12,8 +12,8 @@ use pool_core::observation::ObservedWorker;
 use pool_core::units;
 use pool_core::worker::{Canary, WorkerSpec};
 
-use super::PoolPlanner;
 use super::room::{Freed, Room};
+use super::{PoolPlanner, Rest};
 use crate::diff::{ModelDrift, OldWorker, WorkerDrift};
 use crate::plan::{ActionId, ActionKind, Fit, Order};
 use crate::reason::Reason;
@@ -318,9 +318,10 @@ impl<'a> PoolPlanner<'a, '_> {
         }
     }
 
-    /// Stops what is not declared and still runs, each after the spawns of the model that it serves; what is protected
-    /// stays.
-    pub(super) fn stops(&mut self, base: &[ActionId], spawned: &[(ModelId, ActionId)]) {
+    /// Stops what is not declared and still runs, each after the spawns of the model that it serves: those of its pool, else
+    /// the first of another. What is protected stays.
+    pub(super) fn stops(mut self, rest: Rest<'a>, elsewhere: &BTreeMap<ModelId, ActionId>) {
+        self.stopped = rest.stopped;
         for worker in &self.drift.protected_workers {
             let record = &worker.record;
             let address = record.spec.address.as_ref();
@@ -332,9 +333,12 @@ impl<'a> PoolPlanner<'a, '_> {
                 continue;
             }
             let model = &worker.record.spec.model;
-            let successors = spawned.iter().filter(|(spawned, _)| spawned == model);
-            let successors = successors.map(|(_, id)| *id);
-            let needs = base.iter().copied().chain(successors).collect();
+            let successors = rest.spawned.iter().filter(|(spawned, _)| spawned == model);
+            let mut successors: Vec<ActionId> = successors.map(|(_, id)| *id).collect();
+            if successors.is_empty() {
+                successors.extend(elsewhere.get(model));
+            }
+            let needs = rest.base.iter().copied().chain(successors).collect();
             self.stop_extra(worker, needs);
         }
     }
