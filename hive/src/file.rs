@@ -42,10 +42,7 @@ pub fn remove_broken_off(folder: &Path) -> Result<()> {
         for entry in folder.read_dir()? {
             let entry = entry?;
             let name = entry.file_name();
-            if name
-                .as_encoded_bytes()
-                .starts_with(TEMPORARY.as_bytes())
-            {
+            if name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
                 std::fs::remove_file(entry.path())?;
             }
         }
