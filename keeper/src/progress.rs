@@ -245,12 +245,17 @@ impl Step<'_> {
         self.begun.elapsed()
     }
 
+    /// How long it took.
+    fn time(&self) -> String {
+        let time = format!("({:.1} s)", self.elapsed().as_secs_f64());
+        paint(self.progress.terminal.colour_err, Paint::Dim, &time)
+    }
+
     pub fn done(self, detail: &str) {
         let ms = u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX);
         let name = self.name();
         self.progress
             .send(&Event::ApplyComplete { name, detail, ms });
-        let time = format!("({:.1} s)", self.begun.elapsed().as_secs_f64());
         let colour = self.progress.terminal.colour_err;
         let detail = if detail.is_empty() {
             String::new()
@@ -260,7 +265,7 @@ impl Step<'_> {
         let text = format!(
             "{}{detail} {}",
             paint(colour, Paint::Good, "done"),
-            paint(colour, Paint::Dim, &time)
+            self.time()
         );
         self.end(&text);
     }
@@ -270,8 +275,9 @@ impl Step<'_> {
             name: self.name(),
             fault,
         });
+        // Why, the report says.
         let colour = self.progress.terminal.colour_err;
-        let text = format!("{}: {}", paint(colour, Paint::Bad, "failed"), fault.what);
+        let text = format!("{} {}", paint(colour, Paint::Bad, "failed"), self.time());
         self.end(&text);
     }
 

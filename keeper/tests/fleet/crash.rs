@@ -141,7 +141,10 @@ impl Place {
     /// The files that record a worker each. What a killed writer left beside them is none.
     fn records(&self) -> Vec<PathBuf> {
         let mut files = files(&self.home().join("workers"));
-        files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
+        files.retain(|file| {
+            file.extension()
+                .is_some_and(|extension| extension == "json")
+        });
         files
     }
 
