@@ -165,7 +165,7 @@ pub async fn unread() {
         }
     });
     if told.await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -150,7 +150,8 @@ impl DriftDocument {
                     } else {
                         ""
                     };
-                    out += &format!("{}{is_same}\n", bold(pool.as_str()));
+                    let text = format!("{}{is_same}", bold(pool.as_str()));
+                    out += &style.lines(&text, 2);
                     for difference in differs {
                         out += &difference.text(style);
                     }

@@ -151,9 +151,7 @@ fn where_both_do_not_fit_the_outage_is_limited_and_the_old_worker_comes_back() {
     );
     assert!(!saved.err.contains("does exactly this"), "{}", saved.err);
     assert!(
-        saved
-            .out
-            .contains(" MB that are free once the old one has stopped"),
+        saved.out.contains(" MB free after the stop"),
         "{}",
         saved.out
     );

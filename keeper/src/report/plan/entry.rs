@@ -187,7 +187,7 @@ fn of_new(spec: &WorkerSpec, canary: &Canary, protect: bool) -> Vec<(String, Str
     fields.into_iter().filter_map(set).collect()
 }
 
-/// `1.2 GB of 24.4 GB free`; of a worker that comes after the one that it replaces, what is free by then.
+/// `1.2 GB of 24.4 GB free`; beside one that stops first, `free after the stop`.
 fn memory(fit: &Fit, is_after: bool) -> String {
     let need = units::bytes(fit.bytes);
     let guess = if fit.is_guess {
@@ -196,11 +196,10 @@ fn memory(fit: &Fit, is_after: bool) -> String {
         ""
     };
     match fit.free {
-        Some(free) if is_after => format!(
-            "{need}{guess} of {} that are free once the old one has stopped",
-            units::bytes(free)
-        ),
-        Some(free) => format!("{need}{guess} of {} free", units::bytes(free)),
+        Some(free) => {
+            let when = if is_after { " after the stop" } else { "" };
+            format!("{need}{guess} of {} free{when}", units::bytes(free))
+        }
         None => format!("{need}{guess}; what is free is not known before the hive runs"),
     }
 }

@@ -317,7 +317,7 @@ fn memory_says_whether_the_old_worker_still_has_its_own() {
         (Some(Order::StartFirst), "1.2 GB of 24.4 GB free\n"),
         (
             Some(Order::StopFirst),
-            "1.2 GB of 24.4 GB that are free once the old one has stopped\n",
+            "1.2 GB of 24.4 GB free after the stop\n",
         ),
     ] {
         let mut plan = empty();

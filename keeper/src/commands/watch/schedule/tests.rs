@@ -26,11 +26,12 @@ fn pauses(schedule: &mut Schedule, spec: Sha256, count: usize) -> Vec<Duration> 
         let Spawn::Later(until) = schedule.may_spawn(&worker(), spec, now) else {
             panic!("it may be started at once");
         };
-        let later = now + (until - now) / 2;
+        let pause = until.checked_sub(now).unwrap();
+        let later = now + pause / 2;
         let again = schedule.may_spawn(&worker(), spec, later);
         assert_eq!(again, Spawn::Later(until));
         assert_eq!(schedule.may_spawn(&worker(), spec, until), Spawn::Now);
-        pauses.push(until - now);
+        pauses.push(pause);
         now = until;
     }
     pauses
