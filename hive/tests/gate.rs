@@ -59,8 +59,8 @@ fn a_worker_that_serves_says_how_it_is() {
     let health = health.unwrap();
     assert_eq!(health.slots.total, 1);
     assert_eq!(Some(health.memory), record.memory);
-    // The canary was a request.
-    assert!(health.us_per_token.is_some_and(|us| us > 0));
+    // The canary was a request, but of too few tokens to tell how fast it is.
+    assert_eq!(health.us_per_token, None);
 
     // Its port is another's: what that one says is not of this worker.
     let other = pool.connect().spawn(&spec(&entry, 1)).unwrap();

@@ -378,14 +378,16 @@ impl From<Failure> for Fault {
 
 impl From<CallError> for Fault {
     fn from(error: CallError) -> Self {
-        let code = match &error {
-            CallError::Hive { error, .. } => Some(error.code),
-            CallError::Lost { .. } | CallError::Source { .. } => None,
-        };
-        Self {
-            gate: code == Some(ErrorCode::GateFailed),
-            stale: code == Some(ErrorCode::Stale),
-            ..Failure::from(error).into()
+        match error {
+            // Of which pool it is, its action says.
+            CallError::Hive { error, .. } => Self {
+                what: error.message,
+                help: error.help,
+                unreachable: false,
+                gate: error.code == ErrorCode::GateFailed,
+                stale: error.code == ErrorCode::Stale,
+            },
+            lost => Failure::from(lost).into(),
         }
     }
 }

@@ -271,6 +271,12 @@ pub enum SchemaOf {
     Stream,
     /// What `status --json` prints
     Status,
+    /// What `drift --json` prints
+    Drift,
+    /// What `apply --json` and `destroy --json` print
+    Apply,
+    /// What `--json` prints of a command that fails as a whole
+    Error,
 }
 
 #[derive(Debug, Args)]

@@ -71,6 +71,12 @@ impl Failure {
     }
 }
 
+/// What `--json` prints of a command that failed as a whole.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ErrorDocument {
+    pub error: ErrorReport,
+}
+
 /// A failure for programs.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ErrorReport {
@@ -99,11 +105,7 @@ pub struct ProblemReport {
 impl Failure {
     /// The document that a command prints in place of its own.
     pub fn json(&self) -> String {
-        #[derive(Serialize)]
-        struct Document {
-            error: ErrorReport,
-        }
-        let document = Document {
+        let document = ErrorDocument {
             error: self.report(),
         };
         // Plain data: writing it as JSON cannot fail.

@@ -1,9 +1,11 @@
 //! What is going on: bars on a terminal, plain lines elsewhere, or a stream of JSON for programs.
 
+use std::fmt::Write;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use pool_core::units;
 use reconciler::plan::{Action, Plan};
 
 use crate::actions::Fault;
@@ -152,14 +154,23 @@ impl Progress {
             None => ProgressBar::new_spinner(),
         });
         let template = match bytes {
-            Some(_) => {
-                "  {prefix} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}"
-            }
+            Some(_) => "  {prefix} {wide_bar} {done} of {all} {rate} {eta}",
             None => "  {prefix} {spinner} {wide_msg}",
         };
         // A template of this file: it parses.
         let style = ProgressStyle::with_template(template);
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        // In the words of the plan and of the report.
+        let bytes = |count: fn(&ProgressState) -> u64, end: &'static str| {
+            move |state: &ProgressState, out: &mut dyn Write| {
+                let _ = write!(out, "{}{end}", units::bytes(count(state)));
+            }
+        };
+        let style = style
+            .with_key("done", bytes(ProgressState::pos, ""))
+            .with_key("all", bytes(|state| state.len().unwrap_or(0), ""))
+            .with_key("rate", bytes(|state| state.per_sec() as u64, "/s"));
+        bar.set_style(style);
         let width = self.pool_width;
         bar.set_prefix(format!("{pool:width$}  {what}"));
         bar.enable_steady_tick(Duration::from_millis(120));
@@ -245,12 +256,17 @@ impl Step<'_> {
         self.begun.elapsed()
     }
 
+    /// How long it took.
+    fn time(&self) -> String {
+        let time = format!("({:.1} s)", self.elapsed().as_secs_f64());
+        paint(self.progress.terminal.colour_err, Paint::Dim, &time)
+    }
+
     pub fn done(self, detail: &str) {
         let ms = u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX);
         let name = self.name();
         self.progress
             .send(&Event::ApplyComplete { name, detail, ms });
-        let time = format!("({:.1} s)", self.begun.elapsed().as_secs_f64());
         let colour = self.progress.terminal.colour_err;
         let detail = if detail.is_empty() {
             String::new()
@@ -260,7 +276,7 @@ impl Step<'_> {
         let text = format!(
             "{}{detail} {}",
             paint(colour, Paint::Good, "done"),
-            paint(colour, Paint::Dim, &time)
+            self.time()
         );
         self.end(&text);
     }
@@ -270,8 +286,9 @@ impl Step<'_> {
             name: self.name(),
             fault,
         });
+        // Why, the report says.
         let colour = self.progress.terminal.colour_err;
-        let text = format!("{}: {}", paint(colour, Paint::Bad, "failed"), fault.what);
+        let text = format!("{} {}", paint(colour, Paint::Bad, "failed"), self.time());
         self.end(&text);
     }
 

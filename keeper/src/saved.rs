@@ -3,12 +3,14 @@
 //! It names the pools and what is done there, and holds no secret: tokens come from the environment of whoever applies it.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Write};
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use pool_core::name::{FleetName, PoolName};
+use pool_core::units;
 use reconciler::desired::Purpose;
 use reconciler::fleet::Connect;
 use reconciler::plan::Plan;
@@ -25,6 +27,9 @@ const FORMAT: &str = "rbee-plan";
 
 /// The version that this build reads and writes.
 const VERSION: u32 = 1;
+
+/// Bytes of the largest file that is read: a plan for 10,000 workers has less.
+const MOST: u64 = 256 << 20;
 
 /// A plan and what is needed to carry it out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,12 +94,13 @@ impl Saved {
     /// Writes it for its user alone. Only another saved plan is replaced.
     pub fn write(&self, path: &Path) -> Result<(), Failure> {
         let at = |failure: Failure| failure.at(path.display().to_string());
-        match std::fs::read(path) {
-            Ok(there) if !is_saved(&there) => {
+        match read(path) {
+            Ok(there) if is_saved(&there) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            _ => {
                 let failure = Failure::new("there is a file already, and it is no saved plan");
                 return Err(at(failure).help("give another name, or remove it"));
             }
-            _ => {}
         }
         let written = serde_json::to_vec_pretty(self)
             .map_err(std::io::Error::from)
@@ -162,8 +168,7 @@ impl SavedPool {
 /// Reads a saved plan.
 pub fn load(path: &Path) -> Result<Saved, Failure> {
     let failure = |what: String| Failure::new(what).at(path.display().to_string());
-    let bytes =
-        std::fs::read(path).map_err(|error| failure(format!("cannot read the plan: {error}")))?;
+    let bytes = read(path).map_err(|error| failure(format!("cannot read the plan: {error}")))?;
     if !is_saved(&bytes) {
         return Err(
             failure("this is no saved plan".into()).help("`rbee plan --out FILE` writes one")
@@ -183,6 +188,21 @@ pub fn load(path: &Path) -> Result<Saved, Failure> {
         .map_err(|why| failure(format!("the saved plan is damaged: {why}")).help(again))
 }
 
+/// The content of a file that can be a plan, if it was made by rbee: one of a device or a pipe might have no end.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let found = std::fs::metadata(path)?;
+    if !found.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MOST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST {
+        let most = units::bytes(MOST);
+        return Err(std::io::Error::other(format!("it is larger than {most}")));
+    }
+    Ok(bytes)
+}
+
 /// Whether the text begins as a saved plan does.
 fn is_saved(text: &[u8]) -> bool {
     let mut words = text.split(|byte| *byte == b'"');
@@ -192,9 +212,6 @@ fn is_saved(text: &[u8]) -> bool {
 
 /// Whoever reads meanwhile sees the old file or the whole new one.
 fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
-    if path.is_dir() {
-        return Err(ErrorKind::IsADirectory.into());
-    }
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -206,7 +223,7 @@ fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
     file.write_all(text)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
-    std::fs::File::open(folder)?.sync_all()
+    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

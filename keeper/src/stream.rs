@@ -62,15 +62,6 @@ fn refusal(status: reqwest::StatusCode, body: &[u8]) -> Failure {
     let Ok(ErrorBody { error }) = serde_json::from_slice(body) else {
         return Failure::new(format!("the worker answers {status}"));
     };
-    let details: Vec<String> = error
-        .details
-        .iter()
-        .map(|violation| format!("{}: {}", violation.field, violation.message))
-        .collect();
-    let failure = Failure::new(format!("the worker refuses: {}", error.message));
-    if details.is_empty() {
-        failure
-    } else {
-        failure.help(details.join("; "))
-    }
+    // It says what its details say one by one.
+    Failure::new(format!("the worker refuses: {}", error.message))
 }

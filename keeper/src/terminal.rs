@@ -2,6 +2,8 @@
 
 use std::io::{ErrorKind, IsTerminal, Write, stderr, stdin, stdout};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::termios::tcgetwinsize;
 
 use crate::failure::Failure;
@@ -146,13 +148,33 @@ impl Terminal {
     }
 }
 
+/// Returns once nobody will read stdout any more; never where that cannot be told, as of a file.
+pub async fn unread() {
+    let (sender, told) = tokio::sync::oneshot::channel();
+    // A thread of its own: one that waits for that does not keep the program from ending.
+    std::thread::spawn(move || {
+        let out = stdout();
+        let gone = PollFlags::ERR | PollFlags::HUP;
+        loop {
+            let mut asked = [PollFd::new(&out, PollFlags::empty())];
+            match poll(&mut asked, None) {
+                Ok(_) if asked[0].revents().intersects(gone) => return sender.send(()).is_ok(),
+                Err(Errno::INTR) => {}
+                _ => return false,
+            }
+        }
+    });
+    if told.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Of the terminal; off one, what `COLUMNS` says.
 fn width() -> Option<usize> {
-    const LEAST: usize = 40;
     let of_terminal = tcgetwinsize(stdout()).ok().map(|size| size.ws_col.into());
     let told = || std::env::var("COLUMNS").ok()?.parse().ok();
-    let width: Option<usize> = of_terminal.filter(|width| *width > 0).or_else(told);
-    width.map(|width| width.max(LEAST))
+    let is_one = |width: &usize| *width > 0;
+    of_terminal.filter(is_one).or_else(told).filter(is_one)
 }
 
 /// As the locale says; `C` and `POSIX` have ASCII only.

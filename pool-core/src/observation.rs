@@ -146,7 +146,7 @@ pub struct WorkerHealth {
     pub slots: Slots,
     /// Bytes that it takes of its device.
     pub memory: u64,
-    /// Microseconds that one token of one request took lately; none before it answered any.
+    /// Microseconds that one token of one request took lately; none before 16 were measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub us_per_token: Option<u64>,
 }

@@ -1,9 +1,10 @@
 //! `rbee infer`
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use pool_core::name::PoolName;
+use pool_core::name::{ModelId, PoolName};
 use pool_core::observation::ObservedWorker;
 use pool_core::serving::{Answer, ExecuteRequest, Input, Message, Sampling};
 use reconciler::glob;
@@ -137,30 +138,7 @@ async fn find(global: &Global, args: &Infer) -> Result<(Forward, Pools), Failure
     }
     let chosen = serving.iter().find(|(_, worker)| is_asked(args, worker));
     let Some((pool, worker)) = chosen else {
-        let wanted = match (&args.worker, &args.model) {
-            (Some(worker), _) => format!("no worker `{worker}` serves now"),
-            (_, model) => format!(
-                "no worker serves model `{}` now",
-                model.as_deref().unwrap_or_default()
-            ),
-        };
-        let names: Vec<String> = serving.iter().map(|(_, worker)| name_of(worker)).collect();
-        let unknown = pools
-            .observed
-            .pools
-            .values()
-            .any(|state| matches!(state, PoolState::Unknown(_)));
-        let help = match (names.is_empty(), unknown) {
-            (false, _) => format!("these do: {}", names.join(", ")),
-            (true, true) => "`rbee status` says why pools do not answer".into(),
-            (true, false) => "`rbee apply` spawns the workers of the fleet".into(),
-        };
-        let exit = if unknown {
-            Exit::UNREACHABLE
-        } else {
-            Exit::ERROR
-        };
-        return Err(Failure::new(wanted).help(help).exit(exit));
+        return Err(nobody(&file, args, &serving, &pools));
     };
     let listen = worker.record.listen;
     let forward = match pools.links.get(*pool) {
@@ -168,6 +146,55 @@ async fn find(global: &Global, args: &Infer) -> Result<(Forward, Pools), Failure
         None => Forward::Tcp(listen),
     };
     Ok((forward, pools))
+}
+
+/// Why nobody can be asked, and who could be.
+fn nobody(
+    file: &FleetFile,
+    args: &Infer,
+    serving: &[(&PoolName, &ObservedWorker)],
+    pools: &Pools,
+) -> Failure {
+    let mut states = pools.observed.pools.values();
+    let is_unknown = states.any(|state| matches!(state, PoolState::Unknown(_)));
+    let exit = if is_unknown {
+        Exit::UNREACHABLE
+    } else {
+        Exit::ERROR
+    };
+    let is_declared = |model: &str| file.fleet.models.keys().any(|id| id.as_str() == model);
+    let (what, others): (String, BTreeSet<String>) = match (&args.worker, &args.model) {
+        (None, Some(model)) if !is_declared(model) => {
+            let names: Vec<&str> = file.fleet.models.keys().map(ModelId::as_str).collect();
+            let names = match &names[..] {
+                [] => "it has none".to_owned(),
+                names => format!("its models are: {}", names.join(", ")),
+            };
+            return Failure::new(format!("the fleet has no model `{model}`"))
+                .at(file.path.display().to_string())
+                .help(names);
+        }
+        (None, model) => {
+            let model = model.as_deref().unwrap_or_default();
+            let served = serving.iter().map(|(_, worker)| &worker.record.spec.model);
+            (
+                format!("no worker serves model `{model}` now"),
+                served.map(ToString::to_string).collect(),
+            )
+        }
+        (Some(worker), _) => (
+            format!("no worker `{worker}` serves now"),
+            serving.iter().map(|(_, worker)| name_of(worker)).collect(),
+        ),
+    };
+    let others: Vec<String> = others.into_iter().collect();
+    let help = match (&others[..], is_unknown, &args.worker) {
+        ([], true, _) => "`rbee status` says why pools do not answer".into(),
+        ([], false, _) => "`rbee apply` spawns the workers of the fleet".into(),
+        (others, _, Some(_)) => format!("these do: {}", others.join(", ")),
+        (others, _, None) => format!("these models are served: {}", others.join(", ")),
+    };
+    Failure::new(what).help(help).exit(exit)
 }
 
 /// The pool of a pattern for whole addresses: `name/pool/device/ordinal`.

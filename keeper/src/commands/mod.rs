@@ -33,10 +33,10 @@ use crate::terminal::Terminal;
 pub async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failure> {
     let Cli { global, command } = cli;
     if global.json_stream {
+        terminal.event(&Event::VERSION);
         if !streams(&command) {
             return Err(Failure::new("this command has no --json-stream").exit(Exit::USAGE));
         }
-        terminal.event(&Event::VERSION);
     }
     match command {
         Command::Init(args) => init::run(&global, &args, terminal),
@@ -47,6 +47,9 @@ pub async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failure> {
                 SchemaOf::Plan => schema::plan(),
                 SchemaOf::Stream => schema::stream(),
                 SchemaOf::Status => schema::status(),
+                SchemaOf::Drift => schema::drift(),
+                SchemaOf::Apply => schema::apply(),
+                SchemaOf::Error => schema::error(),
             };
             terminal.data(&json(&schema)?);
             Ok(Exit::DONE)

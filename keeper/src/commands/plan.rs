@@ -26,17 +26,10 @@ pub async fn run(global: &Global, args: &Plan, terminal: Terminal) -> Result<Exi
         .check_download(args.run.max_download)
         .and_then(|()| prepared.check_outages())
         .err();
-    let faulty = plan.unknown.iter().any(|pool| !pool.unknown.unreachable);
-    let exit = if let Some(refusal) = &refusal {
-        refusal.code()
-    } else if faulty || !plan.blocked.is_empty() {
-        Exit::ERROR
-    } else if !plan.unknown.is_empty() {
-        Exit::UNREACHABLE
-    } else if args.detailed_exitcode && !plan.is_empty() {
-        Exit::CHANGES
-    } else {
-        Exit::DONE
+    let exit = match (&refusal, prepared.exit()) {
+        (Some(refusal), _) => refusal.code(),
+        (None, Exit::DONE) if args.detailed_exitcode && !plan.is_empty() => Exit::CHANGES,
+        (None, exit) => exit,
     };
     match output {
         Output::Json => {
@@ -60,16 +53,21 @@ pub async fn run(global: &Global, args: &Plan, terminal: Terminal) -> Result<Exi
             declared,
             folder,
             purpose,
+            ..
         } = &prepared.site;
         let saved = Saved::new(plan.clone(), *purpose, folder, declared);
         saved.write(out).map(|()| out)
     });
+    // What else refuses a plan here is not asked of a saved one.
+    let too_long = prepared.outages_too_long().join("; ");
     prepared.pools.close().await;
     if let Some(out) = written.transpose()? {
         let name = out.display();
-        terminal.note(&format!(
-            "Saved to {name}: `rbee apply {name}` does exactly this.\n"
-        ));
+        terminal.note(&if too_long.is_empty() {
+            format!("Saved to {name}: `rbee apply {name}` does exactly this.\n")
+        } else {
+            format!("Saved to {name}, but `rbee apply {name}` will refuse it: {too_long}.\n")
+        });
     }
     match refusal {
         // The document has it already.

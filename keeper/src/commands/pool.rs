@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::fleet_file::FleetFile;
 use crate::pools::{check_home, endpoint};
 use crate::terminal::Terminal;
-use crate::transport::{Connection, HiveClient, HiveState};
+use crate::transport::{Connection, HiveClient, HiveState, advice};
 
 const HELP: &str = "\
 Run a command of rbee-hive on a pool
@@ -51,7 +51,7 @@ pub async fn run(global: &Global, args: &Pool, terminal: Terminal) -> Result<Exi
     let access = is_of_models.then(HubAccess::from_env).unwrap_or_default();
     let outcome = hive
         .call(Request::Command { argv, access }, |event| {
-            relay(terminal, event);
+            relay(terminal, &name, event);
         })
         .await?;
     hive.close().await;
@@ -88,16 +88,15 @@ pub(super) async fn open(
     }
 }
 
-fn relay(terminal: Terminal, event: Event) {
+fn relay(terminal: Terminal, pool: &PoolName, event: Event) {
     if let Event::Output { stream, line } = event {
-        let line = format!("{line}\n");
         match stream {
-            Stream::Stdout => terminal.data(&line),
+            Stream::Stdout => terminal.data(&format!("{line}\n")),
             Stream::Stderr => Terminal {
                 quiet: false,
                 ..terminal
             }
-            .note(&line),
+            .note(&format!("{}\n", advice::from_here(&line, pool))),
         }
     }
 }

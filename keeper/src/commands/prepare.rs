@@ -28,7 +28,7 @@ use crate::pools::{self, Declared, Pools};
 use crate::progress::{Output, Progress};
 use crate::report;
 use crate::report::outcome::{Report, stops};
-use crate::report::plan::Places;
+use crate::report::plan::{Origin, Places};
 use crate::terminal::Terminal;
 use crate::transport::Bundles;
 
@@ -39,6 +39,8 @@ pub struct Site {
     /// Where folders of models are found from.
     pub folder: PathBuf,
     pub purpose: Purpose,
+    /// The plan is not made from the answers.
+    pub is_saved: bool,
 }
 
 /// Pools, and what is to be done there.
@@ -154,6 +156,15 @@ impl Site {
             declared: pools::declared(&file.fleet),
             folder: file.folder(""),
             purpose,
+            is_saved: false,
+        }
+    }
+
+    pub fn origin(&self) -> Origin {
+        if self.is_saved {
+            Origin::Saved
+        } else {
+            self.purpose.into()
         }
     }
 
@@ -215,13 +226,25 @@ impl Prepared {
         match output {
             Output::Text => {
                 let (places, style) = (self.places(), terminal.style());
-                let text = report::plan::text(&self.plan, &places, self.site.purpose, style);
+                let text = report::plan::text(&self.plan, &places, self.site.origin(), style);
                 terminal.data(&text);
             }
             Output::Json => {}
             Output::JsonStream => progress.planned(&self.plan),
         }
         progress
+    }
+
+    /// What is not as the fleet file says and stays so, as an exit code.
+    pub fn exit(&self) -> Exit {
+        let unknown = &self.plan.unknown;
+        if unknown.iter().any(|pool| !pool.unknown.unreachable) || !self.plan.blocked.is_empty() {
+            Exit::ERROR
+        } else if unknown.is_empty() {
+            Exit::DONE
+        } else {
+            Exit::UNREACHABLE
+        }
     }
 
     pub fn progress(&self, output: Output, terminal: Terminal) -> Progress {
@@ -234,7 +257,8 @@ impl Prepared {
         if is_allowed || stopped == 0 || !file.fleet.workers.is_empty() {
             return Ok(());
         }
-        let what = format!("the fleet file names no worker, and {stopped} things would go");
+        let things = units::count(stopped, "thing");
+        let what = format!("the fleet file names no worker, and {things} would go");
         Err(Failure::new(what)
             .at(file.path.display().to_string())
             .help("if that is meant, `--allow-empty` goes on; `rbee destroy` removes the fleet"))
@@ -259,10 +283,10 @@ impl Prepared {
         Err(Failure::new(what).help("a larger --max-download lets it; nothing was moved"))
     }
 
-    /// Refuses a plan during which a model would be down for longer than it may.
-    pub fn check_outages(&self) -> Result<(), Failure> {
+    /// The models that would be down for longer than they may.
+    pub fn outages_too_long(&self) -> Vec<String> {
         let outages = self.plan.outages.iter();
-        let words: Vec<String> = outages
+        outages
             .filter(|outage| outage.is_too_long())
             .map(|outage| {
                 let seconds = |ms: u64| format!("{:.1} s", ms as f64 / 1000.0);
@@ -276,7 +300,12 @@ impl Prepared {
                     outage.model
                 )
             })
-            .collect();
+            .collect()
+    }
+
+    /// Refuses a plan during which any is.
+    pub fn check_outages(&self) -> Result<(), Failure> {
+        let words = self.outages_too_long();
         if words.is_empty() {
             return Ok(());
         }

@@ -37,6 +37,7 @@ pub async fn to_apply(
         declared,
         folder: folder.clone(),
         purpose: saved.purpose,
+        is_saved: true,
     };
     let decide = |observed: &Observed, builds: Builds| {
         let stale = stale::stale(&saved.plan, observed).into_iter();

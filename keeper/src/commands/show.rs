@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::progress::{Output, Progress};
 use crate::report::document::{Made, PlanDocument};
 use crate::report::markdown;
-use crate::report::plan::{self, Places};
+use crate::report::plan::{self, Origin, Places};
 use crate::saved::{self, Saved, SavedPool};
 use crate::terminal::Terminal;
 
@@ -41,7 +41,7 @@ pub fn run(global: &Global, args: &Show, terminal: Terminal) -> Result<Exit, Fai
         }
         Output::Text => {
             let style = terminal.style();
-            let text = plan::text(plan, &places, *purpose, style);
+            let text = plan::text(plan, &places, Origin::Saved, style);
             terminal.data(&format!("{text}{}", style.lines(&made(&saved), 0)));
         }
     }

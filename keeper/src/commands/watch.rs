@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use pool_core::address::WorkerAddress;
 use pool_core::digest::Sha256;
 use pool_core::name::PoolName;
 use reconciler::desired::{Desired, Purpose};
 use reconciler::diff::{Drift, PoolDrift, WorkerDrift, diff};
 use reconciler::observed::{Observed, PoolState};
-use reconciler::plan::{ActionKind, Plan};
+use reconciler::plan::{ActionKind, Blocked, Plan};
 use reconciler::planner::{Options, plan};
 use reconciler::resolve::{Known, resolve};
 use similar::{ChangeTag, TextDiff};
@@ -27,7 +28,7 @@ use crate::pools;
 use crate::progress::Output;
 use crate::progress::event::Event;
 use crate::report;
-use crate::terminal::{Paint, Terminal, paint};
+use crate::terminal::{self, Paint, Terminal, paint};
 use crate::transport::Bundles;
 
 mod saves;
@@ -49,29 +50,33 @@ pub async fn run(global: &Global, args: &Watch, terminal: Terminal) -> Result<Ex
         args,
         terminal,
         interrupt: &interrupt,
-        begun: Instant::now(),
+        begun: (Instant::now(), Timestamp::now()),
         schedule: Schedule::new(args.interval, std::process::id().into()),
         path: file.path.clone(),
         text: file.text,
         broken: None,
         complaint: None,
         shown: None,
+        held: Vec::new(),
     };
+    let unread = terminal::unread();
+    tokio::pin!(unread);
     let (path, interval) = (file.path.display(), args.interval.as_secs());
     watcher.say(&format!(
         "Following {path}, and the pools every {interval} s. Ctrl-C ends it."
     ));
     loop {
         match watcher.round().await {
-            Ok(Exit::INTERRUPTED) => return Ok(Exit::INTERRUPTED),
-            Err(failure) if failure.code() == Exit::INTERRUPTED => return Ok(Exit::INTERRUPTED),
+            Ok(Exit::INTERRUPTED) => return Ok(watcher.end()),
+            Err(failure) if failure.code() == Exit::INTERRUPTED => return Ok(watcher.end()),
             Ok(_) => watcher.complaint = None,
             Err(failure) => watcher.complain(&failure),
         }
         let pause = watcher.schedule.pause(watcher.now());
         tokio::select! {
             biased;
-            () = interrupt.times(1) => return Ok(Exit::INTERRUPTED),
+            () = interrupt.times(1) => return Ok(watcher.end()),
+            () = &mut unread => return Ok(Exit::DONE),
             () = saves.next() => {}
             () = tokio::time::sleep(pause) => {}
         }
@@ -84,7 +89,8 @@ struct Watcher<'a> {
     args: &'a Watch,
     terminal: Terminal,
     interrupt: &'a Interrupt,
-    begun: Instant,
+    /// When it began, by both clocks.
+    begun: (Instant, Timestamp),
     schedule: Schedule,
     path: PathBuf,
     /// The last text of the fleet file without a mistake: it is in force.
@@ -95,11 +101,24 @@ struct Watcher<'a> {
     complaint: Option<String>,
     /// The plan that was last shown.
     shown: Option<String>,
+    /// The workers that the last round did not start, because they were started too lately.
+    held: Vec<Blocked>,
 }
 
 impl Watcher<'_> {
     fn now(&self) -> Duration {
-        self.begun.elapsed()
+        self.begun.0.elapsed()
+    }
+
+    /// Says what nobody starts from now on.
+    fn end(&self) -> Exit {
+        for held in &self.held {
+            self.say(&format!(
+                "Held back when the watch ended: {}: {}. `rbee apply` starts it at once.",
+                held.what, held.why
+            ));
+        }
+        Exit::INTERRUPTED
     }
 
     /// Reads the file, asks the pools that are due, shows the plan, and carries it out where that is wanted.
@@ -116,6 +135,9 @@ impl Watcher<'_> {
         }
         let checked = prepared
             .check_emptied(&file, false)
+            .map_err(|refusal| {
+                refusal.help("if that is meant, `rbee apply --allow-empty` does it; `rbee destroy` removes the fleet")
+            })
             .and_then(|()| prepared.check_outages());
         if let Err(refusal) = checked {
             prepared.close(&leases).await;
@@ -216,11 +238,13 @@ impl Watcher<'_> {
         Ok((prepared, is_news))
     }
 
-    /// What is to be done now.
+    /// What is to be done now, and what is to be done later.
     fn decide(&mut self, desired: &Desired, observed: &Observed) -> Plan {
         let mut drift = diff(desired, observed);
-        self.hold(&mut drift, observed);
-        plan(&drift, Options::default())
+        self.held = self.hold(&mut drift, observed);
+        let mut plan = plan(&drift, Options::default());
+        plan.blocked.extend_from_slice(&self.held);
+        plan
     }
 
     /// Says which pools went and came back; those that were reached are what the plan is for.
@@ -246,8 +270,9 @@ impl Watcher<'_> {
         answering
     }
 
-    /// Leaves out of the drift the workers that were started too lately.
-    fn hold(&mut self, drift: &mut Drift, observed: &Observed) {
+    /// Takes out of the drift the workers that were started too lately.
+    fn hold(&mut self, drift: &mut Drift, observed: &Observed) -> Vec<Blocked> {
+        let mut held = Vec::new();
         let now = self.now();
         let known = observed.pools.values().filter_map(|state| match state {
             PoolState::Known(seen) => Some(seen),
@@ -263,9 +288,9 @@ impl Watcher<'_> {
             }
         }
         if !self.args.apply {
-            return;
+            return held;
         }
-        for drift in drift.pools.values_mut() {
+        for (pool, drift) in &mut drift.pools {
             let PoolDrift::Known(known) = drift else {
                 continue;
             };
@@ -275,28 +300,35 @@ impl Watcher<'_> {
                 };
                 match self.schedule.may_spawn(address, spec.hash(), now) {
                     Spawn::Now => true,
-                    Spawn::Later { wait, is_news } => {
-                        if is_news {
-                            let wait = wait.as_secs_f64();
-                            self.say(&format!(
-                                "{address}: {reason}. It is started again in {wait:.1} s."
-                            ));
-                        }
+                    Spawn::Later(until) => {
+                        // Times since the watch began are no longer than it runs.
+                        let until = self.begun.1.saturating_add(until).unwrap_or(self.begun.1);
+                        held.push(Blocked {
+                            pool: pool.clone(),
+                            what: format!("worker {address}"),
+                            why: format!(
+                                "{reason}; it did not stay up, and is held back until {until:.0}"
+                            ),
+                        });
                         false
                     }
                 }
             });
         }
+        held
     }
 
     /// Shows the plan where it is another than the last; whether it is.
     fn show(&mut self, prepared: &Prepared) -> bool {
         let (places, style) = (prepared.places(), self.terminal.style());
-        let text = report::plan::text(&prepared.plan, &places, prepared.site.purpose, style);
+        let text = report::plan::text(&prepared.plan, &places, prepared.site.origin(), style);
         if self.shown.as_ref() == Some(&text) {
             return false;
         }
-        prepared.show(self.global.output(), self.terminal);
+        let progress = prepared.show(self.global.output(), self.terminal);
+        if !self.args.apply || prepared.plan.is_empty() {
+            progress.summary(&prepared.plan, None, prepared.exit().0);
+        }
         self.shown = Some(text);
         true
     }

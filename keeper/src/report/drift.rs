@@ -8,6 +8,7 @@ use pool_core::units;
 use reconciler::diff::{Binaries, Drift, KnownDrift, ModelDrift, PoolDrift, WorkerDrift};
 use reconciler::observed::{Observed, PoolState, Unknown};
 use reconciler::reason::{FieldChange, Reason};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Style;
@@ -15,7 +16,7 @@ use super::plan::entry::changed;
 use crate::terminal::{Paint, paint};
 
 /// What `drift --json` prints.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct DriftDocument {
     pub version: u32,
     pub fleet: FleetName,
@@ -23,7 +24,7 @@ pub struct DriftDocument {
 }
 
 /// How one pool differs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum PoolReport {
     Known {
@@ -35,7 +36,7 @@ pub enum PoolReport {
 }
 
 /// One thing that is not as it should be.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Difference {
     pub kind: Kind,
     pub name: String,
@@ -47,7 +48,7 @@ pub struct Difference {
 }
 
 /// A thing that the fleet does not own.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Other {
     pub kind: Kind,
     pub name: String,
@@ -55,7 +56,7 @@ pub struct Other {
     pub owner: Option<FleetName>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     Programs,
@@ -64,7 +65,7 @@ pub enum Kind {
 }
 
 /// How a thing differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Way {
     Missing,
@@ -149,7 +150,8 @@ impl DriftDocument {
                     } else {
                         ""
                     };
-                    out += &format!("{}{is_same}\n", bold(pool.as_str()));
+                    let text = format!("{}{is_same}", bold(pool.as_str()));
+                    out += &style.lines(&text, 2);
                     for difference in differs {
                         out += &difference.text(style);
                     }
@@ -159,24 +161,38 @@ impl DriftDocument {
                 }
             }
         }
-        let things = units::count(self.count(|_| true), "thing");
-        let verb = if self.count(|_| true) == 1 {
-            "differs"
-        } else {
-            "differ"
-        };
-        let pools = self.pools.values();
-        let known = pools.filter(|pool| matches!(pool, PoolReport::Known { .. }));
-        let of = units::count(known.count(), "pool");
-        let last = if self.differs() {
-            format!("Drift: {things} {verb}, on {differing} of {of} that answered.")
-        } else {
-            format!(
-                "No drift: {of} answered, and what fleet {} has there is as its file says.",
-                self.fleet
-            )
-        };
+        let last = self.last(differing);
         out + "\n" + &style.lines(&paint(style.colour, Paint::Bold, &last), 0)
+    }
+
+    /// What it comes to, and of which pools it says nothing.
+    fn last(&self, differing: usize) -> String {
+        let is_unknown = |pool: &PoolReport| matches!(pool, PoolReport::Unknown(_));
+        let unknown = self.pools.iter().filter(|(_, pool)| is_unknown(pool));
+        let unknown: Vec<&str> = unknown.map(|(name, _)| name.as_str()).collect();
+        let known = self.pools.len() - unknown.len();
+        let of = units::count(known, "pool");
+        let differ = match self.count(|_| true) {
+            0 => None,
+            1 => Some("1 thing differs".to_owned()),
+            more => Some(format!("{more} things differ")),
+        };
+        let fleet = &self.fleet;
+        let said = match (differ, known) {
+            (Some(differ), _) => format!("Drift: {differ}, on {differing} of {of} that answered."),
+            (None, 0) if unknown.is_empty() => format!("No drift: fleet {fleet} has no pools."),
+            (None, 0) => return format!("Nothing is known of fleet {fleet}: no pool answered."),
+            (None, _) => {
+                format!(
+                    "No drift: {of} answered, and what fleet {fleet} has there is as its file says."
+                )
+            }
+        };
+        if unknown.is_empty() {
+            said
+        } else {
+            format!("{said} Of {} nothing is known.", unknown.join(", "))
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! A plan as the comment of a pull request.
 //!
 //! What comes from outside — names, paths, error texts — stands in code spans, in which nothing of GitHub's Markdown is
-//! read: no markup, no HTML, no mention. What takes things away comes first, so that a cut at the end hides none of it
-//! before all else is hidden.
+//! read: no markup, no HTML, no mention. What takes things away comes first. Where there is too little room for all, each
+//! section has its share of it, and what one does not need is the first ones' that need more.
 
 use pool_core::units;
 use reconciler::desired::Purpose;
@@ -24,32 +24,65 @@ struct Section {
     lines: Vec<String>,
 }
 
+impl Section {
+    /// Its title and how many lines it has, and how many of them are shown where that is not all.
+    fn head(&self, shown: usize) -> String {
+        let count = match self.lines.len() {
+            all if all == shown => all.to_string(),
+            all => format!("{shown} of {all}"),
+        };
+        format!("\n**{}** ({count})\n\n", self.title)
+    }
+
+    /// Bytes of all of it.
+    fn size(&self) -> usize {
+        let lines = self.lines.iter().map(|line| line.len() + 1);
+        self.head(self.lines.len()).len() + lines.sum::<usize>()
+    }
+}
+
+/// How much room each has of all that there is: as much as it takes, or its share and what others leave.
+fn share(room: usize, sizes: &[usize]) -> Vec<usize> {
+    let equal = room / sizes.len().max(1);
+    let mut rooms: Vec<usize> = sizes.iter().map(|size| *size.min(&equal)).collect();
+    let mut left = room - rooms.iter().sum::<usize>();
+    for (room, size) in rooms.iter_mut().zip(sizes) {
+        let more = left.min(size - *room);
+        *room += more;
+        left -= more;
+    }
+    rooms
+}
+
 /// The comment, less than 60,000 bytes of it; `about` says where the plan comes from.
 pub fn text(plan: &Plan, places: &Places, purpose: Purpose, about: Option<&str>) -> String {
     let mut out = format!("### {}\n", title(plan, purpose));
     if let Some(about) = about {
         out += &format!("\n{about}\n");
     }
+    let mut sections = sections(plan, places);
+    sections.retain(|section| !section.lines.is_empty());
+    let sizes: Vec<usize> = sections.iter().map(Section::size).collect();
+    let rooms = share((MOST - LAST).saturating_sub(out.len()), &sizes);
     let mut left_out = Vec::new();
-    for section in sections(plan, places) {
-        let heading = format!("\n**{}**\n\n", section.title);
-        let mut room = (MOST - LAST).saturating_sub(out.len() + heading.len());
+    for (section, room) in sections.iter().zip(rooms) {
+        let (title, all) = (section.title, section.lines.len());
+        // The head is longest where the most lines are shown.
+        let head = section.head(if room < section.size() { all - 1 } else { all });
+        let mut room = room.saturating_sub(head.len());
         let fits = |line: &&String| {
             let fits = line.len() < room;
             room = room.saturating_sub(line.len() + 1);
             fits
         };
         let shown: Vec<&String> = section.lines.iter().take_while(fits).collect();
-        if shown.len() < section.lines.len() {
-            let count = section.lines.len() - shown.len();
-            left_out.push(format!("{count} of “{}”", section.title));
+        if shown.len() < all {
+            left_out.push(format!("{} of “{title}”", all - shown.len()));
         }
-        if !shown.is_empty() {
-            out += &heading;
-            for line in shown {
-                out += line;
-                out += "\n";
-            }
+        out += &section.head(shown.len());
+        for line in shown {
+            out += line;
+            out += "\n";
         }
     }
     if !left_out.is_empty() {

@@ -3,6 +3,7 @@
 use pool_core::units;
 use reconciler::desired::Purpose;
 use reconciler::plan::{ActionKind, Plan, Totals};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Style;
@@ -10,8 +11,8 @@ use crate::apply::Status;
 use crate::exit::Exit;
 use crate::terminal::{Paint, paint};
 
-/// A plan and what became of each of its actions.
-#[derive(Debug, Serialize)]
+/// A plan and what became of each of its actions: what `apply --json` and `destroy --json` print.
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Report<'a> {
     pub plan: &'a Plan,
     /// In the order of the plan's actions.
@@ -87,17 +88,19 @@ impl<'a> Report<'a> {
         let mut out = String::new();
         let mut say = |label: &str, colour: Paint, text: &str| {
             let label = paint(style.colour, colour, label);
+            // What a worker printed stands below as it printed it.
+            let (text, printed) = text.split_once('\n').unwrap_or((text, ""));
             out += &style.lines(&format!("{label} {text}"), 2);
+            for line in printed.lines() {
+                out += &format!("{line}\n");
+            }
         };
         for (action, status) in self.plan.actions.iter().zip(self.statuses) {
             let (pool, kind) = (&action.pool, &action.kind);
             match status {
                 Status::Failed(fault) => {
-                    say(
-                        "error:",
-                        Paint::Bad,
-                        &format!("{pool}: {kind}: {}", fault.what),
-                    );
+                    let text = format!("{pool}: {kind}: {}", fault.what);
+                    say("error:", Paint::Bad, &text);
                     if let Some(help) = &fault.help {
                         say("help:", Paint::Good, help);
                     }
@@ -215,6 +218,36 @@ pub fn stops(plan: &Plan) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::actions::Fault;
+
+    #[test]
+    fn what_a_worker_printed_stands_as_it_printed_it() {
+        let plan = r#"{ "version": 1, "fleet": "home", "actions": [
+            { "id": 0, "pool": "box", "action": "unregister", "model": "tiny", "bytes": 1,
+              "reason": { "code": "not_declared" }, "needs": [] } ],
+            "blocked": [], "unknown": [], "warnings": [] }"#;
+        let plan: Plan = serde_json::from_str(plan).unwrap();
+        let fault = Fault {
+            help: Some("the whole log: rbee pool --pool box worker logs tiny-1".into()),
+            ..Fault::of(format!(
+                "the worker tiny-1 ended\n  | {}\n  |   at x",
+                "long ".repeat(12)
+            ))
+        };
+        let statuses = [Status::Failed(fault)];
+        let style = Style {
+            colour: false,
+            width: Some(44),
+            unicode: true,
+        };
+        let text = Report::new(&plan, &statuses, Purpose::Apply).text(style);
+        let expected = format!(
+            "error: box: remove tiny: the worker tiny-1\n  ended\n  | {}\n  |   at x\n\
+             help: the whole log: rbee pool --pool box\n  worker logs tiny-1\n",
+            "long ".repeat(12)
+        );
+        assert!(text.starts_with(&expected), "{text}");
+    }
 
     #[test]
     fn what_was_done_is_counted_by_where_it_came_from() {

@@ -19,6 +19,24 @@ mod tests;
 
 use entry::Entry;
 
+/// What a plan was made for; an empty one says what that means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    Apply,
+    Destroy,
+    /// It is a saved one: what the pools need now, nobody asked.
+    Saved,
+}
+
+impl From<Purpose> for Origin {
+    fn from(purpose: Purpose) -> Self {
+        match purpose {
+            Purpose::Apply => Self::Apply,
+            Purpose::Destroy => Self::Destroy,
+        }
+    }
+}
+
 /// How each pool is reached, for the headings.
 pub type Places = BTreeMap<PoolName, String>;
 
@@ -28,7 +46,7 @@ const NAME: usize = 15;
 const FIELD: usize = 10;
 
 /// The whole plan, ending with its totals.
-pub fn text(plan: &Plan, places: &Places, purpose: Purpose, style: Style) -> String {
+pub fn text(plan: &Plan, places: &Places, origin: Origin, style: Style) -> String {
     let mut out = String::new();
     let shown = plan.actions.iter();
     let shown = shown.filter_map(|action| Some((action, Entry::of(action)?)));
@@ -50,7 +68,7 @@ pub fn text(plan: &Plan, places: &Places, purpose: Purpose, style: Style) -> Str
         out.push('\n');
     }
     out += &notes(plan, style);
-    let last = last(plan, purpose);
+    let last = last(plan, origin);
     out + &style.lines(&paint(style.colour, Paint::Bold, &last), 0)
 }
 
@@ -97,15 +115,18 @@ fn notes(plan: &Plan, style: Style) -> String {
 }
 
 /// The line that says it all.
-pub fn last(plan: &Plan, purpose: Purpose) -> String {
+fn last(plan: &Plan, origin: Origin) -> String {
     let open = !plan.unknown.is_empty() || !plan.blocked.is_empty();
     let fleet = &plan.fleet;
-    match (plan.is_empty(), purpose, open) {
+    match (plan.is_empty(), origin, open) {
         (false, _, _) => format!("Plan: {}.", totals(&plan.totals())),
         (true, _, true) => format!("No changes: nothing else of fleet {fleet} is to be done."),
-        (true, Purpose::Apply, false) => format!("No changes: fleet {fleet} is as its file says."),
-        (true, Purpose::Destroy, false) => {
+        (true, Origin::Apply, false) => format!("No changes: fleet {fleet} is as its file says."),
+        (true, Origin::Destroy, false) => {
             format!("No changes: nothing of fleet {fleet} is there.")
+        }
+        (true, Origin::Saved, false) => {
+            format!("No changes: this saved plan of fleet {fleet} is empty.")
         }
     }
 }

@@ -6,12 +6,30 @@ use schemars::{JsonSchema, Schema};
 use serde_json::Value;
 
 use super::document::PlanDocument;
+use super::drift::DriftDocument;
+use super::outcome::Report;
 use super::status::StatusDocument;
+use crate::failure::ErrorDocument;
 use crate::progress::event::Event;
 
 /// Of the document of `plan --json` and `show --json`.
 pub fn plan() -> Value {
     of::<PlanDocument>()
+}
+
+/// Of the document of `apply --json` and `destroy --json`.
+pub fn apply() -> Value {
+    of::<Report>()
+}
+
+/// Of the document of `drift --json`.
+pub fn drift() -> Value {
+    of::<DriftDocument>()
+}
+
+/// Of the document that a command prints with `--json` in place of its own when it fails as a whole.
+pub fn error() -> Value {
+    of::<ErrorDocument>()
 }
 
 /// Of each line of `--json-stream`.

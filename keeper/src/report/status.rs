@@ -44,7 +44,8 @@ impl<'a> StatusDocument<'a> {
                 }
                 PoolState::Bare(_) => {}
                 PoolState::Known(seen) => {
-                    let mine = seen.workers.iter().filter(|worker| is_of(fleet, worker));
+                    let mine = by_address(seen).into_iter();
+                    let mine = mine.filter(|worker| is_of(fleet, worker));
                     let down = mine.filter(|worker| is_down(worker));
                     let down =
                         down.map(|worker| format!("{} is {}", name(worker), worker.condition()));
@@ -89,7 +90,8 @@ impl<'a> StatusDocument<'a> {
             "OWNER",
             "KEPT",
         ])
-        .spare(&["CONTEXT", "ARCHITECTURE", "KEPT"]);
+        .spare(&["CONTEXT", "ARCHITECTURE", "KEPT"])
+        .optional(&["KEPT"]);
         let mut workers = Table::new(&[
             "WORKER",
             "POOL",
@@ -113,7 +115,8 @@ impl<'a> StatusDocument<'a> {
             "UP",
             "TOK/S",
             "POOL",
-        ]);
+        ])
+        .optional(&["KEPT"]);
         let now = Timestamp::now();
         for (pool, state) in self.pools {
             pool_rows(&mut pools, pool, state, style);
@@ -121,13 +124,13 @@ impl<'a> StatusDocument<'a> {
                 for model in &seen.models {
                     models.row(model_row(pool, model));
                 }
-                for worker in &seen.workers {
+                for worker in by_address(seen) {
                     workers.row(worker_row(pool, worker, now));
                 }
             }
         }
         let heading = paint(style.colour, Paint::Bold, &format!("fleet {}", self.fleet));
-        let mut out = format!("{heading}\n");
+        let mut out = style.lines(&heading, 0);
         for table in [pools, models, workers] {
             if !table.is_empty() {
                 out += &format!("\n{}", table.text(style));
@@ -150,10 +153,8 @@ impl<'a> StatusDocument<'a> {
         for (pool, state) in self.pools {
             match state {
                 PoolState::Known(seen) => {
-                    let mine = seen
-                        .workers
-                        .iter()
-                        .filter(|worker| is_of(self.fleet, worker));
+                    let mine = by_address(seen).into_iter();
+                    let mine = mine.filter(|worker| is_of(self.fleet, worker));
                     for worker in mine.filter(|worker| is_down(worker)) {
                         let cause = worker.record.failure.as_deref();
                         let cause = cause.unwrap_or("`rbee apply` brings it back");
@@ -177,6 +178,16 @@ impl<'a> StatusDocument<'a> {
         }
         out
     }
+}
+
+/// The workers in the order of their addresses; behind them those that have none.
+fn by_address(seen: &PoolObservation) -> Vec<&ObservedWorker> {
+    let mut workers: Vec<&ObservedWorker> = seen.workers.iter().collect();
+    workers.sort_by_key(|worker| {
+        let address = worker.record.spec.address.as_ref();
+        (address.is_none(), address, &worker.record.id)
+    });
+    workers
 }
 
 fn is_of(fleet: &FleetName, worker: &ObservedWorker) -> bool {

@@ -16,6 +16,7 @@ pub struct Table {
     header: Vec<&'static str>,
     rows: Vec<Vec<Cell>>,
     spare: &'static [&'static str],
+    optional: &'static [&'static str],
 }
 
 /// A text and its colour.
@@ -52,7 +53,15 @@ impl Table {
             header: header.to_vec(),
             rows: Vec::new(),
             spare: &[],
+            optional: &[],
         }
+    }
+
+    /// Names the columns that are left out where they say nothing.
+    #[must_use]
+    pub fn optional(mut self, columns: &'static [&'static str]) -> Self {
+        self.optional = columns;
+        self
     }
 
     /// Names the columns that are left out where all are too wide, the first of them first.
@@ -71,7 +80,7 @@ impl Table {
     }
 
     /// The text, the header dimmed where colour is on. No line is wider than the style allows: columns are left out,
-    /// then the widest are cut.
+    /// then the widest are cut, then more are left out from the right.
     pub fn text(&self, style: Style) -> String {
         let columns = self.columns(style.width);
         let mut out = String::new();
@@ -114,7 +123,13 @@ impl Table {
             let widest = cells.map(|cell| cell.text.width()).max().unwrap_or(0);
             (column, widest.max(self.header[column].width()))
         };
-        let mut columns: Vec<(usize, usize)> = (0..self.header.len()).map(width).collect();
+        let says = |column: &usize| {
+            let mut cells = self.rows.iter().filter_map(|row| row.get(*column));
+            !self.optional.contains(&self.header[*column])
+                || cells.any(|cell| !cell.text.is_empty())
+        };
+        let all = (0..self.header.len()).filter(says);
+        let mut columns: Vec<(usize, usize)> = all.map(width).collect();
         let Some(most) = most else {
             return columns;
         };
@@ -128,13 +143,20 @@ impl Table {
             }
             columns.retain(|(column, _)| self.header[*column] != *spare);
         }
-        while total(&columns) > most {
-            match columns.iter_mut().max_by_key(|(_, width)| *width) {
-                Some((_, width)) if *width > LEAST => *width -= 1,
-                _ => break,
+        for count in (1..=columns.len()).rev() {
+            let mut columns = columns[..count].to_vec();
+            let least = if count == 1 { 0 } else { LEAST };
+            while total(&columns) > most {
+                match columns.iter_mut().max_by_key(|(_, width)| *width) {
+                    Some((_, width)) if *width > least => *width -= 1,
+                    _ => break,
+                }
+            }
+            if total(&columns) <= most {
+                return columns;
             }
         }
-        columns
+        Vec::new()
     }
 }
 
@@ -142,6 +164,9 @@ impl Table {
 fn cut(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return text.to_owned();
+    }
+    if columns == 0 {
+        return String::new();
     }
     let mut cut = String::new();
     for c in text.chars() {
@@ -181,6 +206,23 @@ x                       none
         assert_eq!(shown(Some(32)), fewer);
         let cut = "NAME        STATE\nchat/here…  ready\nx\n";
         assert_eq!(shown(Some(17)), cut);
+        assert_eq!(shown(Some(10)), "NAME  STA…\ncha…  rea…\nx\n");
+        assert_eq!(shown(Some(9)), "NAME\nchat/her…\nx\n");
+        assert_eq!(shown(Some(1)), "…\n…\nx\n");
+    }
+
+    #[test]
+    fn a_column_that_may_be_empty_is_left_out_where_it_is() {
+        for (kept, expected) in [("", "A  C\nx  z\n"), ("y", "A  B  C\nx  y  z\n")] {
+            let mut table = Table::new(&["A", "B", "C"]).optional(&["B"]);
+            table.row(vec!["x", kept, "z"]);
+            let style = Style {
+                colour: false,
+                width: None,
+                unicode: true,
+            };
+            assert_eq!(table.text(style), expected);
+        }
     }
 
     #[test]

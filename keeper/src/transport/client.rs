@@ -16,7 +16,7 @@ use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::{MutexGuard, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::lines;
+use super::{advice, lines};
 
 #[cfg(test)]
 mod tests;
@@ -320,7 +320,11 @@ impl HiveClient {
         let pool = self.pool.clone();
         match last {
             Some(Event::Done(outcome)) => Ok(*outcome),
-            Some(Event::Error(error)) => Err(CallError::Hive { pool, error }),
+            Some(Event::Error(error)) => {
+                let help = error.help.map(|help| advice::from_here(&help, &pool));
+                let error = HiveError { help, ..error };
+                Err(CallError::Hive { pool, error })
+            }
             Some(other) => Err(self.out_of_turn(&other)),
             None => {
                 let cause = match &*lock(&self.calls) {

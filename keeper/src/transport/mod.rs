@@ -14,10 +14,12 @@
 //! | `script` | the scripts |
 //! | [`open`] | [`Opened`]: what a pool is, and its hive when it has one that works |
 //! | [`client`] | [`HiveClient`]: calls to a running hive, many at a time |
+//! | [`advice`] | what a hive advises, for somebody who is not on its pool |
 //! | [`bundle`], `machine` | [`Bundle`]: the binaries for one platform, and for what they are built |
 //! | [`install`] | sends a bundle to a pool |
 //! | [`error`] | [`ConnectError`]: why a pool cannot be reached, and the way out |
 
+pub mod advice;
 pub mod bundle;
 pub mod client;
 pub mod connection;

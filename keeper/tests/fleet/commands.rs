@@ -184,6 +184,40 @@ fn pool_gives_the_hives_own_exit_codes_and_arguments() {
 }
 
 #[test]
+fn infer_says_whom_one_may_ask_and_once_what_is_refused() {
+    let desk = Desk::new();
+    desk.fleet("  here: { connect: local, devices: [cpu] }\n", "here/cpu");
+    let ask = |about: [&str; 2], more: &[&str]| {
+        let args = [&["infer"], &about[..], &["--prompt", "Hello"], more].concat();
+        desk.rbee(&args).exits(1)
+    };
+    ask(["--model", "tiny"], &[])
+        .says("error: no worker serves model `tiny` now")
+        .says("help: `rbee apply` spawns the workers of the fleet");
+    ask(["--model", "nope"], &[])
+        .says("error: the fleet has no model `nope`")
+        .says("help: its models are: tiny\n");
+    desk.rbee(&["apply", "--yes"]).exits(0);
+    let text = fs::read_to_string(desk.path("fleet.yaml")).unwrap();
+    let source = super::tiny().display().to_string();
+    let more = format!("  other: {{ source: {source} }}\nworkers:\n");
+    desk.write(&text.replace("workers:\n", &more));
+    ask(["--model", "other"], &[])
+        .says("error: no worker serves model `other` now")
+        .says("help: these models are served: tiny\n");
+    ask(["--model", "nope"], &[]).says("help: its models are: other, tiny\n");
+    ask(["--worker", "nope"], &[]).says("help: these do: chat/here/cpu/0\n");
+    let refused = ask(["--worker", "chat"], &["--temperature", "9"]);
+    assert_eq!(
+        refused.err.matches("temperature").count(),
+        1,
+        "{}",
+        refused.err
+    );
+    desk.rbee(&["destroy", "--yes"]).exits(0);
+}
+
+#[test]
 fn a_question_on_a_terminal_is_only_answered_by_yes() {
     let desk = Desk::new();
     desk.fleet("  here: { connect: local, devices: [cpu] }\n", "here/cpu");

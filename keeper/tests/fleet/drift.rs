@@ -80,6 +80,35 @@ fn each_thing_that_differs_is_said_field_by_field_and_nothing_is_changed() {
 }
 
 #[test]
+fn of_pools_that_do_not_answer_nothing_is_said_to_be_as_it_should() {
+    let desk = Desk::new();
+    let pools = ["one", "two"].map(|name| desk.lab.sshd(name));
+    let both = "  one: { connect: ssh://one, devices: [cpu] }\n  \
+                two: { connect: ssh://two, devices: [cpu] }\n";
+    desk.fleet(both, "one/cpu");
+    desk.rbee(&["apply", "--yes"]).exits(0);
+    desk.rbee(&["drift"])
+        .exits(0)
+        .says("No drift: 2 pools answered, and what fleet test has there is as its file says.\n");
+    pools[1].kill();
+    desk.rbee(&["drift"]).exits(4).says(
+        "No drift: 1 pool answered, and what fleet test has there is as its file says. \
+         Of two nothing is known.\n",
+    );
+    let text = fs::read_to_string(desk.path("fleet.yaml")).unwrap();
+    desk.write(&text.replace("on: [one/cpu]", "on: [one/cpu], slots: 2"));
+    desk.rbee(&["drift"])
+        .exits(4)
+        .says("Drift: 1 thing differs, on 1 of 1 pool that answered. Of two nothing is known.\n");
+    pools[0].kill();
+    let none = desk
+        .rbee(&["drift"])
+        .exits(4)
+        .says("Nothing is known of fleet test: no pool answered.\n");
+    assert!(!none.out.contains("No drift"), "{}", none.out);
+}
+
+#[test]
 fn what_others_own_is_listed_apart_and_is_no_drift() {
     let desk = Desk::new();
     desk.fleet(HERE, "here/cpu");

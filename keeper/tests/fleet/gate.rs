@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use super::{Desk, tiny};
+use super::{Desk, Ran, tiny};
 
 /// A fleet with one worker, which must answer this question of it.
 fn fleet(desk: &Desk, head: &str, expect: &str, slots: u32) {
@@ -65,6 +65,35 @@ fn a_replacement_that_answers_wrongly_leaves_the_old_worker() {
 }
 
 #[test]
+fn a_worker_that_fails_is_told_once_with_its_log_and_the_way_to_all_of_it() {
+    let desk = Desk::new();
+    fleet(&desk, "", "Berlin", 1);
+    let mut command = desk.command(&["apply", "--yes"]);
+    let failed = Ran::from(command.env("COLUMNS", "50").output().unwrap()).exits(5);
+    let all = format!("{}{}", failed.out, failed.err);
+    assert_eq!(all.matches("answered wrongly").count(), 1, "{all}");
+    let all = all.replace("\n  ", " ");
+    let (_, log) = all.split_once("help: the whole log: ").unwrap();
+    let way: Vec<&str> = log.lines().next().unwrap().split(' ').skip(1).collect();
+    assert_eq!(way[..4], ["pool", "--pool", "here", "worker"], "{all}");
+    let log = desk.rbee(&way).exits(0).out;
+    // Each line of the log that is quoted stands whole in a line.
+    let quoted = failed.out.lines();
+    let quoted: Vec<&str> = quoted
+        .filter_map(|line| line.strip_prefix("  | "))
+        .collect();
+    assert!(!quoted.is_empty(), "{}", failed.out);
+    for line in &quoted {
+        assert!(log.lines().any(|whole| whole == *line), "{line:?} in {log}");
+    }
+    assert!(quoted.iter().any(|line| line.len() > 50), "{quoted:?}");
+    desk.rbee(&["pool", "worker", "stop", "nobody"])
+        .exits(1)
+        .says("help: `rbee pool --pool here worker list` shows those that there are");
+    desk.rbee(&["destroy", "--yes"]).exits(0);
+}
+
+#[test]
 fn a_gate_is_not_all_when_something_else_failed() {
     let desk = Desk::new();
     fleet(&desk, "", "Berlin", 1);
@@ -117,7 +146,15 @@ fn where_both_do_not_fit_the_outage_is_limited_and_the_old_worker_comes_back() {
             .says("error: tiny would be down for about ")
             .says("and max_outage allows 0.0 s");
     }
-    desk.rbee(&["plan", "--out", "it.plan"]).exits(5);
+    let saved = desk.rbee(&["plan", "--out", "it.plan"]).exits(5).says(
+        "Saved to it.plan, but `rbee apply it.plan` will refuse it: tiny would be down for about ",
+    );
+    assert!(!saved.err.contains("does exactly this"), "{}", saved.err);
+    assert!(
+        saved.out.contains(" MB free after the stop"),
+        "{}",
+        saved.out
+    );
     desk.rbee(&["apply", "it.plan"]).exits(5);
     assert_eq!(serving(&desk), before);
 

@@ -5,7 +5,7 @@ use std::fs;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use super::{Desk, Ran};
+use super::{Desk, Ran, tiny};
 
 const HERE: &str = "  here: { connect: local, devices: [cpu] }\n";
 
@@ -50,7 +50,7 @@ fn types(lines: &[Value]) -> Vec<&str> {
 #[test]
 fn the_shipped_schemas_are_those_of_this_build() {
     let desk = Desk::new();
-    for name in ["plan", "stream", "status"] {
+    for name in ["plan", "stream", "status", "drift", "apply", "error"] {
         let printed = desk.rbee(&["schema", name]).exits(0);
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schemas");
         let shipped = fs::read_to_string(format!("{folder}/{name}.schema.json")).unwrap();
@@ -129,26 +129,104 @@ fn every_document_of_a_fleets_life_is_as_its_schema_says() {
     assert_eq!(types(&gone).last(), Some(&"summary"));
 }
 
+/// One worker `chat` with so many slots, which must answer this when it is asked for the capital of France.
+fn expecting(desk: &Desk, pools: &str, answer: &str, slots: u32) {
+    desk.write(&format!(
+        "version: 1\nfleet: test\npools:\n{pools}models:\n  tiny:\n    source: {}\n    \
+         canary: {{ prompt: What is the capital of France?, expect: {answer} }}\n\
+         workers:\n  chat: {{ model: tiny, on: [here/cpu], slots: {slots} }}\n",
+        tiny().display()
+    ));
+}
+
+#[test]
+fn drift_and_apply_are_documents_whatever_they_came_to() {
+    let desk = Desk::new();
+    let (drift, apply) = (schema("drift"), schema("apply"));
+    expecting(&desk, HERE, "Paris", 1);
+    let bare = desk.rbee(&["drift", "--json"]).exits(0).json();
+    valid(&drift, &bare);
+    assert_eq!(bare["pools"]["here"]["differs"][0]["way"], "missing");
+    let done = desk.rbee(&["apply", "--yes", "--json"]).exits(0).json();
+    valid(&apply, &done);
+    assert_eq!(done["done"]["spawn"], 1);
+    desk.rbee(&["pool", "worker", "spawn", "cpu", "--model", "tiny"])
+        .exits(0);
+    let pool = desk.lab.sshd("down");
+    pool.kill();
+    let pools = format!("{HERE}  down: {{ connect: ssh://down, devices: [cpu] }}\n");
+    expecting(&desk, &pools, "Berlin", 2);
+    let differs = desk.rbee(&["drift", "--json"]).exits(4).json();
+    valid(&drift, &differs);
+    assert_eq!(differs["pools"]["down"]["state"], "unknown");
+    let here = &differs["pools"]["here"];
+    assert_eq!(here["differs"][0]["fields"][0]["field"], "slots");
+    assert_eq!(here["not_touched"][0]["kind"], "worker");
+    let failed = desk.rbee(&["apply", "--yes", "--json"]).exits(5).json();
+    valid(&apply, &failed);
+    let statuses = failed["statuses"].as_array().unwrap();
+    let words: Vec<&Value> = statuses.iter().map(|status| &status["status"]).collect();
+    assert_eq!(words, ["failed", "skipped"]);
+    desk.rbee(&["pool", "--pool", "here", "worker", "stop-all"])
+        .exits(0);
+    let gone = desk.rbee(&["destroy", "--yes", "--json"]).exits(4).json();
+    valid(&apply, &gone);
+}
+
 #[test]
 fn a_failed_action_is_an_event() {
     let desk = Desk::new();
-    desk.fleet(HERE, "here/cpu");
-    // No home can be made there.
-    fs::create_dir(desk.home()).unwrap();
-    fs::write(desk.home().join("logs"), "a file in the way").unwrap();
-    let failed = lines(&desk.rbee(&["apply", "--yes", "--json-stream"]).exits(3));
-    let errored = failed.iter().find(|line| line["type"] == "apply_errored");
-    let errored = errored.unwrap_or_else(|| panic!("{failed:?}"));
-    assert_eq!(
-        (&errored["action"], &errored["pool"]),
-        (&json!("install"), &json!("here"))
+    expecting(&desk, HERE, "Berlin", 1);
+    let failed = lines(&desk.rbee(&["apply", "--yes", "--json-stream"]).exits(5));
+    let errored: Vec<&Value> = failed
+        .iter()
+        .filter(|line| line["type"] == "apply_errored")
+        .collect();
+    let [errored] = errored[..] else {
+        panic!("{failed:?}");
+    };
+    for (key, value) in [
+        ("action", json!("spawn")),
+        ("pool", json!("here")),
+        ("subject", json!("chat/here/cpu/0")),
+        ("gate", json!(true)),
+        ("unreachable", json!(false)),
+    ] {
+        assert_eq!(errored[key], value, "{key} of {errored}");
+    }
+    let what = errored["what"].as_str().unwrap();
+    assert!(
+        what.contains("did not become ready") && what.contains("Berlin"),
+        "{what}"
     );
-    assert!(!errored["what"].as_str().unwrap().is_empty());
+    let help = errored["help"].as_str().unwrap();
+    assert!(help.contains("rbee pool --pool here worker logs"), "{help}");
     let summary = failed.last().unwrap();
+    assert_eq!(summary["type"], "summary");
+    assert_eq!(summary["exit"], 5);
     assert_eq!(
-        (&summary["type"], &summary["exit"]),
-        (&json!("summary"), &json!(3))
+        (&summary["done"]["install"], &summary["done"]["spawn"]),
+        (&json!(1), &json!(0))
     );
+}
+
+#[test]
+fn what_has_no_stream_says_so_as_a_stream() {
+    let desk = Desk::new();
+    desk.fleet(HERE, "here/cpu");
+    for command in [
+        &["infer", "--worker", "chat", "--prompt", "x"][..],
+        &["import"],
+        &["init"],
+        &["schema"],
+        &["completions", "bash"],
+        &["pool", "status"],
+    ] {
+        let ran = desk.rbee(&[&["--json-stream"], command].concat()).exits(64);
+        let lines = lines(&ran);
+        assert_eq!(types(&lines), ["version", "error"], "{command:?}");
+        assert_eq!(lines[1]["error"]["exit"], 64);
+    }
 }
 
 #[test]
@@ -168,8 +246,10 @@ fn a_command_that_fails_as_a_whole_prints_the_error_and_nothing_else() {
         (&["plan", "--no-such-flag"], 64, "--no-such-flag"),
         (&["watch"], 64, "no one document"),
     ];
+    let schema = schema("error");
     for (args, code, what) in cases {
         let ran = desk.rbee(&[args, &["--json"][..]].concat());
+        valid(&schema, &ran.json());
         let error = ran.json()["error"].clone();
         assert_eq!(ran.code, i32::try_from(*code).unwrap(), "{args:?}");
         assert_eq!(error["exit"], *code, "{args:?}");
@@ -187,7 +267,9 @@ fn a_command_that_fails_as_a_whole_prints_the_error_and_nothing_else() {
     assert_eq!(lines[1]["error"]["at"], "no.yaml");
 
     desk.write("version: 1\nfleet: home\npools:\n  here: { conect: local, devices: [gpu] }\n");
-    let error = desk.rbee(&["plan", "--json"]).exits(1).json()["error"].clone();
+    let document = desk.rbee(&["plan", "--json"]).exits(1).json();
+    valid(&schema, &document);
+    let error = &document["error"];
     assert_eq!(error["at"], "fleet.yaml:4:11");
     assert_eq!(error["problems"].as_array().unwrap().len(), 2, "{error}");
 }

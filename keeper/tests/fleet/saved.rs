@@ -69,6 +69,24 @@ fn a_saved_plan_is_carried_out_without_a_question_and_without_the_fleet_file() {
 }
 
 #[test]
+fn an_empty_saved_plan_says_that_it_is_empty_and_nothing_of_the_fleet() {
+    let desk = running();
+    desk.rbee(&["plan", "--out", "it.plan"])
+        .exits(0)
+        .says("No changes: fleet test is as its file says.");
+    // By now it is not.
+    change(&desk, "on: [here/cpu]", "on: [here/cpu], slots: 2");
+    for command in [&["show", "it.plan"], &["apply", "it.plan"]] {
+        let ran = desk
+            .rbee(command)
+            .exits(0)
+            .says("No changes: this saved plan of fleet test is empty.");
+        assert!(!ran.out.contains("as its file says"), "{}", ran.out);
+    }
+    desk.rbee(&["destroy", "--yes"]).exits(0);
+}
+
+#[test]
 fn a_saved_plan_has_no_secret_and_is_its_users_alone() {
     use std::os::unix::fs::PermissionsExt;
     let hub = local_hub::Hub::builder().repo("org/tiny", tiny());
@@ -268,6 +286,27 @@ fn what_is_no_plan_is_refused_and_no_other_file_is_replaced() {
     desk.rbee(&["apply", "nowhere.plan"])
         .exits(1)
         .says("error: cannot read the plan");
+    let fifo = desk.path("fifo");
+    let mut mkfifo = std::process::Command::new("mkfifo");
+    assert!(mkfifo.arg(&fifo).status().unwrap().success());
+    let sparse = fs::File::create(desk.path("large")).unwrap();
+    sparse.set_len((256 << 20) + 1).unwrap();
+    for (file, why) in [
+        ("/dev/zero", "it is no regular file"),
+        ("fifo", "it is no regular file"),
+        (".", "it is no regular file"),
+        ("large", "it is larger than 268.4 MB"),
+    ] {
+        for command in ["show", "apply"] {
+            desk.rbee(&[command, file])
+                .exits(1)
+                .says(&format!("error: cannot read the plan: {why}"))
+                .says(&format!("--> {file}\n"));
+        }
+        desk.rbee(&["plan", "--out", file])
+            .exits(1)
+            .says("there is a file already, and it is no saved plan");
+    }
     let before = fs::read(desk.path("fleet.yaml")).unwrap();
     desk.rbee(&["plan", "--out", "fleet.yaml"])
         .exits(1)

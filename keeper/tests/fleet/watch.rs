@@ -131,7 +131,8 @@ fn a_file_that_names_nothing_any_more_is_not_applied() {
     let mut watch = Watch::start(&desk, &["--apply", "--yes", "--interval", "1h"]);
     watch.says("Apply complete", 1);
     desk.write(&format!("version: 1\nfleet: test\npools:\n{HERE}"));
-    watch.says("the fleet file names no worker, and 1 things would go", 1);
+    watch.says("the fleet file names no worker, and 1 thing would go", 1);
+    watch.says("`rbee apply --allow-empty` does it", 1);
     assert_eq!(watch.interrupt(), Some(130));
     assert_eq!(desk.workers().len(), 1);
 }
@@ -149,13 +150,24 @@ fn a_worker_that_is_killed_comes_back_and_again_after_a_pause() {
         end(pid);
         watch.says("Apply complete: 1 replaced.", times);
     }
-    let said = watch.said();
-    assert!(
-        said.contains("chat/here/cpu/0: its process is gone. It is started again in "),
-        "{said}"
-    );
+    let held = "blocked: here: worker chat/here/cpu/0: its process is gone; \
+                it did not stay up, and is held back until 2";
+    let times = watch.said().matches(held).count();
+    let [pid] = desk.workers()[..] else {
+        panic!("{:?}", desk.workers());
+    };
+    end(pid);
+    watch.says(held, times + 1);
     assert_eq!(watch.interrupt(), Some(130));
-    desk.rbee(&["plan", "--detailed-exitcode"]).exits(0);
+    let said = watch.said();
+    let (_, last) = said.rsplit_once(held).unwrap();
+    assert!(
+        last.contains("No changes: nothing else of fleet test is to be done.")
+            && last.contains("Held back when the watch ended: worker chat/here/cpu/0: ")
+            && !last.contains("as its file says"),
+        "{last}"
+    );
+    desk.rbee(&["apply", "--yes"]).exits(0).says("1 replaced");
 }
 
 #[test]
@@ -206,6 +218,37 @@ fn a_pool_that_is_down_is_asked_ever_more_rarely_and_told_of_twice() {
     pool.kill();
     watch.says("Pool down is unreachable: ", 2);
     assert_eq!(watch.interrupt(), Some(130));
+}
+
+#[test]
+fn a_watch_whose_reader_is_gone_ends() {
+    let desk = Desk::new();
+    desk.fleet(HERE, "here/cpu");
+    for format in [&["--json-stream"][..], &[]] {
+        let mut command = desk.command(&[&["watch", "--interval", "1h"], format].concat());
+        let mut watch = command.spawn().unwrap();
+        let mut line = String::new();
+        let mut out = BufReader::new(watch.stdout.take().unwrap());
+        out.read_line(&mut line).unwrap();
+        drop(out);
+        let begun = Instant::now();
+        let code = loop {
+            match watch.try_wait().unwrap() {
+                Some(status) => break status.code(),
+                None if begun.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                None => {
+                    watch.kill().unwrap();
+                    panic!("it goes on after {line}");
+                }
+            }
+        };
+        assert_eq!(code, Some(0));
+        let mut said = String::new();
+        watch.stderr.unwrap().read_to_string(&mut said).unwrap();
+        assert!(!said.contains("error"), "{said}");
+    }
 }
 
 #[test]

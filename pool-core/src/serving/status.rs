@@ -20,7 +20,7 @@ pub struct Health {
     pub uptime_s: u64,
     pub slots: Slots,
     pub memory: MemoryUse,
-    /// Microseconds that one token of one request took lately; absent before it answered any.
+    /// Microseconds that one token of one request took lately; absent before 16 were measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub us_per_token: Option<u64>,
 }

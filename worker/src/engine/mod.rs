@@ -126,7 +126,7 @@ struct Clock {
     /// A step, and a request in its slot, on average.
     step: AtomicU64,
     request: AtomicU64,
-    /// Microseconds of a step that decodes only; 0 before any.
+    /// Microseconds of a step that decodes only; 0 before enough of them were measured.
     decode: AtomicU64,
 }
 
@@ -274,7 +274,7 @@ impl Engine {
         self.shared.busy.load(Ordering::Relaxed)
     }
 
-    /// Microseconds that one token of one request took lately; none before there was any.
+    /// Microseconds that one token of one request took lately; none before 16 were measured.
     pub fn us_per_token(&self) -> Option<u64> {
         let us = self.shared.clock.decode.load(Ordering::Relaxed);
         (us > 0).then_some(us)

@@ -6,6 +6,8 @@ use crate::model::MOST_ROWS;
 
 /// How long the prompts of a step may take: what answers that run wait, and what a cancelled request takes to end.
 const TARGET: Duration = Duration::from_millis(80);
+/// Steps without prompts from which on it is known how long one takes: the first of a worker take longer.
+const MEASURED: u32 = 16;
 /// Rows that the kernels take at a time.
 const TILE: usize = 8;
 
@@ -14,8 +16,9 @@ const TILE: usize = 8;
 pub(super) struct Pace {
     /// Seconds for a token of a prompt; not yet known when 0.
     prompt_token: f64,
-    /// Seconds of a step without prompts, and of any step.
+    /// Seconds of a step without prompts, of which there were so many, and of any step.
     decode: f64,
+    decodes: u32,
     step: f64,
 }
 
@@ -35,6 +38,7 @@ impl Pace {
         follow(&mut self.step, time);
         if prompt_tokens == 0 {
             follow(&mut self.decode, time);
+            self.decodes = self.decodes.saturating_add(1);
         } else if prompt_tokens >= TILE {
             // A step costs at least one pass over the weights, whatever is in it.
             let alone = (time - self.decode).max(time / 2.0);
@@ -42,8 +46,11 @@ impl Pace {
         }
     }
 
-    /// How long a step without prompts takes; no time before there was one.
+    /// How long a step without prompts takes, which is a token of each request that runs; no time before that is known.
     pub fn decode(&self) -> Duration {
+        if self.decodes < MEASURED {
+            return Duration::ZERO;
+        }
         Duration::from_secs_f64(self.decode)
     }
 
@@ -65,6 +72,18 @@ pub(super) fn follow(mean: &mut f64, value: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_few_steps_do_not_tell_how_long_one_takes() {
+        let mut pace = Pace::default();
+        for _ in 1..MEASURED {
+            pace.took(0, Duration::from_millis(10));
+            pace.took(8, Duration::from_millis(50));
+            assert_eq!(pace.decode(), Duration::ZERO);
+        }
+        pace.took(0, Duration::from_millis(10));
+        assert_eq!(pace.decode().as_millis(), 10);
+    }
 
     #[test]
     fn prompts_take_what_fits_the_time() {

@@ -39,8 +39,6 @@ struct Attempts {
     retry: Retry,
     /// This round waits for the next one.
     is_wanted: bool,
-    /// That the next one has to wait was said.
-    is_told: bool,
 }
 
 /// What became of a pool.
@@ -56,11 +54,8 @@ pub enum Turn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spawn {
     Now,
-    /// Not for this long; `is_news` the first time that it is said.
-    Later {
-        wait: Duration,
-        is_news: bool,
-    },
+    /// Not before this time.
+    Later(Duration),
 }
 
 impl Schedule {
@@ -118,13 +113,12 @@ impl Schedule {
         let Some(attempts) = self.workers.get_mut(worker) else {
             return Spawn::Now;
         };
-        let wait = attempts.retry.not_before.saturating_sub(now);
-        if attempts.spec != spec || wait.is_zero() {
+        let not_before = attempts.retry.not_before;
+        if attempts.spec != spec || not_before <= now {
             return Spawn::Now;
         }
         attempts.is_wanted = true;
-        let is_news = !std::mem::replace(&mut attempts.is_told, true);
-        Spawn::Later { wait, is_news }
+        Spawn::Later(not_before)
     }
 
     /// A worker was started, whatever came of it.
@@ -134,13 +128,12 @@ impl Schedule {
             last: now,
             retry: Retry::default(),
             is_wanted: false,
-            is_told: false,
         };
         let attempts = self.workers.entry(worker.clone()).or_insert_with(fresh);
         if attempts.spec != spec {
             *attempts = fresh();
         }
-        (attempts.last, attempts.is_told) = (now, false);
+        attempts.last = now;
         attempts.retry.fail(now, WORKER, &mut self.random);
     }
 

@@ -67,7 +67,29 @@ fn plan(texts: &[String; 4], times: usize) -> Plan {
 }
 
 fn shown(texts: &[String; 4], times: usize) -> String {
-    let plan = plan(texts, times);
+    crowded(texts, times, 0)
+}
+
+/// With as many workers that come.
+fn crowded(texts: &[String; 4], times: usize, spawns: usize) -> String {
+    let mut plan = plan(texts, times);
+    let spec: pool_core::worker::WorkerSpec = serde_json::from_value(serde_json::json!({
+        "address": "chat/mac/cpu/0", "fleet": "home", "model": "tiny", "device": "cpu", "slots": 4,
+        "model_digest": "5443b471a4371fca32a7279388f2a5e4fd46f4d9ab5e9107ca3fc608d9836522",
+    }))
+    .unwrap();
+    let spawned = Action {
+        kind: ActionKind::Spawn {
+            spec: Box::new(spec),
+            replaces: None,
+            canary: pool_core::worker::Canary::default(),
+            protect: false,
+            restore: None,
+            fit: None,
+        },
+        ..plan.actions[0].clone()
+    };
+    plan.actions.extend(vec![spawned; spawns]);
     text(&plan, &Places::new(), Purpose::Apply, None)
 }
 
@@ -123,8 +145,22 @@ proptest! {
     }
 
     #[test]
-    fn it_is_never_longer_than_github_takes(texts in prop::array::uniform4(nasty()), times in 0..3000_usize) {
-        prop_assert!(shown(&texts, times).len() < 60_000);
+    fn it_is_never_longer_than_github_takes(
+        texts in prop::array::uniform4(nasty()), times in 0..3000_usize, spawns in 0..3000_usize
+    ) {
+        prop_assert!(crowded(&texts, times, spawns).len() < 60_000);
+    }
+
+    #[test]
+    fn each_has_its_share_and_the_first_what_is_left(room in 0..1000_usize, sizes in prop::collection::vec(0..500_usize, 0..7)) {
+        let rooms = share(room, &sizes);
+        let all: usize = sizes.iter().sum();
+        prop_assert_eq!(rooms.iter().sum::<usize>(), room.min(all));
+        for (n, (given, size)) in rooms.iter().zip(&sizes).enumerate() {
+            prop_assert!(given <= size && *given >= *size.min(&(room / sizes.len())));
+            let is_ahead = rooms[n + 1..].iter().all(|later| *later <= room / sizes.len());
+            prop_assert!(given == size || is_ahead);
+        }
     }
 }
 
@@ -134,7 +170,7 @@ fn what_takes_away_comes_first_and_a_cut_says_what_it_left_out() {
     let text = shown(&texts, 100);
     assert!(text.len() < 60_000 && text.len() > 50_000, "{}", text.len());
     let head = "### rbee plan: fleet `home`: 1 to check, 1 to remove, 100 blocked, 1 pool not known\n\n\
-                **Stops or takes away**\n\n\
+                **Stops or takes away** (2)\n\n\
                 - **outage that is too long**: `` tiny is down for about 2.1 s while chat/mac/cpu/0 is \
                 replaced, and fleet.yaml allows `max_outage: 0s` ``\n- `-` model `old` on `mac`: ";
     assert!(text.starts_with(head), "{text:.600}");
@@ -144,6 +180,39 @@ fn what_takes_away_comes_first_and_a_cut_says_what_it_left_out() {
     let last = text.lines().last().unwrap();
     assert!(last.starts_with("_Left out for want of room: "), "{last}");
     assert!(last.contains(" of “To mind”"), "{last}");
+}
+
+#[test]
+fn no_section_is_crowded_out() {
+    let texts = ["what", "cause", "help", "warning"].map(str::to_owned);
+    for (times, spawns) in [(2000, 2), (2, 2000), (2000, 2000)] {
+        let text = crowded(&texts, times, spawns);
+        assert!(text.len() < 60_000 && text.len() > 55_000, "{}", text.len());
+        for (title, count, first) in [
+            ("Stops or takes away", 2, "- **outage that is too long**: "),
+            ("Blocked", times, "- `mac`: `what`: `cause`\n- `mac`"),
+            (
+                "Not known, and not touched",
+                1,
+                "- `box`: `cause`; help: `help`",
+            ),
+            ("To mind", times, "- `warning`\n- `warning`\n"),
+            ("Comes or changes", spawns + 1, "- `~` model `tiny`"),
+        ] {
+            let (_, section) = text.split_once(&format!("\n**{title}** (")).unwrap();
+            let (counts, lines) = section.split_once(")\n\n").unwrap();
+            let all = counts.rsplit(' ').next().unwrap();
+            assert_eq!(all, count.to_string(), "{title}: {counts}");
+            assert!(lines.starts_with(first), "{title}: {lines:.100}");
+            // The number that is said to be shown is.
+            let shown: usize = counts.split(' ').next().unwrap().parse().unwrap();
+            let end = lines.find("\n\n").unwrap_or(lines.len());
+            let items = lines[..end].lines().filter(|line| line.starts_with("- "));
+            assert_eq!(items.count(), shown, "{title}");
+        }
+        let last = text.lines().last().unwrap();
+        assert!(last.starts_with("_Left out for want of room: "), "{last}");
+    }
 }
 
 #[test]

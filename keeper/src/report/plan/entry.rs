@@ -130,7 +130,9 @@ fn fields(action: &Action) -> Vec<(String, String)> {
     else {
         return Vec::new();
     };
-    let memory = fit.as_ref().map(|fit| ("memory".to_owned(), memory(fit)));
+    let is_after = *replaces == Some(Order::StopFirst);
+    let memory = |fit| ("memory".to_owned(), memory(fit, is_after));
+    let memory = fit.as_ref().map(memory);
     let fields = match (&action.reason, replaces) {
         (Reason::Changed { fields }, _) => fields.iter().map(changed).collect(),
         (_, Some(_)) => Vec::new(),
@@ -185,8 +187,8 @@ fn of_new(spec: &WorkerSpec, canary: &Canary, protect: bool) -> Vec<(String, Str
     fields.into_iter().filter_map(set).collect()
 }
 
-/// `1.2 GB of 24.4 GB free`.
-fn memory(fit: &Fit) -> String {
+/// `1.2 GB of 24.4 GB free`; beside one that stops first, `free after the stop`.
+fn memory(fit: &Fit, is_after: bool) -> String {
     let need = units::bytes(fit.bytes);
     let guess = if fit.is_guess {
         " (a guess from its files)"
@@ -194,7 +196,10 @@ fn memory(fit: &Fit) -> String {
         ""
     };
     match fit.free {
-        Some(free) => format!("{need}{guess} of {} free", units::bytes(free)),
+        Some(free) => {
+            let when = if is_after { " after the stop" } else { "" };
+            format!("{need}{guess} of {} free{when}", units::bytes(free))
+        }
         None => format!("{need}{guess}; what is free is not known before the hive runs"),
     }
 }

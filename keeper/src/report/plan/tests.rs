@@ -4,7 +4,7 @@ use pool_core::digest::Sha256;
 use pool_core::model::{Format, Manifest, ModelFacts, ModelFile};
 use pool_core::source::Source;
 use pool_core::worker::{Canary, Supervise};
-use reconciler::plan::{ActionId, ActionKind, Bill, FetchFile, Order, Outage, Supply};
+use reconciler::plan::{ActionId, ActionKind, Bill, FetchFile, Fit, Order, Outage, Supply};
 use reconciler::reason::{FieldChange, Reason};
 
 use super::*;
@@ -91,7 +91,7 @@ fn bring(
 }
 
 fn shown(plan: &Plan) -> String {
-    text(plan, &Places::new(), Purpose::Apply, style(None))
+    text(plan, &Places::new(), Origin::Apply, style(None))
 }
 
 fn style(width: Option<usize>) -> Style {
@@ -281,6 +281,59 @@ Plan: 1 to spawn.
 }
 
 #[test]
+fn an_empty_plan_claims_no_more_than_what_was_asked() {
+    let mut plan = empty();
+    let last = |plan: &Plan, origin| text(plan, &Places::new(), origin, style(None));
+    let cases = [
+        (Origin::Apply, "fleet home is as its file says"),
+        (Origin::Destroy, "nothing of fleet home is there"),
+        (Origin::Saved, "this saved plan of fleet home is empty"),
+    ];
+    for (origin, words) in cases {
+        assert_eq!(last(&plan, origin), format!("No changes: {words}.\n"));
+    }
+    plan.blocked.push(reconciler::plan::Blocked {
+        pool: "mac".parse().unwrap(),
+        what: "rbee".into(),
+        why: "no build".into(),
+    });
+    for (origin, _) in cases {
+        assert!(
+            last(&plan, origin)
+                .ends_with("\nNo changes: nothing else of fleet home is to be done.\n")
+        );
+    }
+}
+
+#[test]
+fn memory_says_whether_the_old_worker_still_has_its_own() {
+    let fit = Fit {
+        bytes: 1_200_000_000,
+        is_guess: false,
+        free: Some(24_400_000_000),
+    };
+    for (replaces, words) in [
+        (None, "1.2 GB of 24.4 GB free\n"),
+        (Some(Order::StartFirst), "1.2 GB of 24.4 GB free\n"),
+        (
+            Some(Order::StopFirst),
+            "1.2 GB of 24.4 GB free after the stop\n",
+        ),
+    ] {
+        let mut plan = empty();
+        let ActionKind::Spawn { fit: of, .. } = spawn(&mut plan, replaces, Reason::NotThere) else {
+            panic!("a spawn is one");
+        };
+        *of = Some(fit);
+        let text = shown(&plan);
+        assert!(
+            text.contains(&format!("          memory: {words}")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn an_outage_tells_the_time_and_what_is_allowed() {
     let mut plan = empty();
     let change = FieldChange {
@@ -352,15 +405,14 @@ fn no_line_is_wider_than_the_terminal() {
         seconds: Some(7500),
     };
     plan.bills.insert("workstation".parse().unwrap(), bill);
-    for width in [40, 80, 100] {
-        let text = text(&plan, &Places::new(), Purpose::Apply, style(Some(width)));
+    for width in [1, 9, 20, 40, 80, 100] {
+        let text = text(&plan, &Places::new(), Origin::Apply, style(Some(width)));
         for line in text.lines() {
             assert!(line.chars().count() <= width, "{width}: {line}");
         }
         let words = |text: &str| {
-            text.split_whitespace()
-                .filter(|word| *word == "memory")
-                .count()
+            let letters: String = text.split_whitespace().collect();
+            letters.matches("memory").count()
         };
         assert_eq!(words(&text), words(&shown(&plan)), "words are lost");
     }

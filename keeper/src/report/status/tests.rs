@@ -90,7 +90,7 @@ fn eighty_columns_hold_what_matters_most() {
     )];
     let (fleet, observed) = (home(), observed(&workers));
     let document = StatusDocument::new(&fleet, &observed);
-    for width in [40, 60, 80, 100] {
+    for width in [1, 7, 20, 40, 60, 80, 100] {
         let text = document.text(style(Some(width), true));
         let wide = text.lines().find(|line| line.chars().count() > width);
         assert_eq!(wide, None, "{width}");
@@ -99,6 +99,46 @@ fn eighty_columns_hold_what_matters_most() {
     for part in ["ready", "1/4", "home", "12.1 of 25.3 GB"] {
         assert!(text.contains(part), "no {part:?} in\n{text}");
     }
+}
+
+#[test]
+fn workers_stand_in_the_order_of_their_addresses_and_nothing_kept_has_no_column() {
+    let mut all = Vec::new();
+    for address in [
+        "chat/workstation/cpu/10",
+        "chat/workstation/cpu/2",
+        "a/workstation/cpu/0",
+    ] {
+        let mut one = worker("x-1", Some("home"), "ready", false, false);
+        one["address"] = address.into();
+        one["device"] = "cpu".into();
+        one["protect"] = false.into();
+        all.push(one);
+    }
+    let mut by_hand = worker("a-1", None, "ready", true, true);
+    by_hand["protect"] = false.into();
+    by_hand["health"]
+        .as_object_mut()
+        .unwrap()
+        .remove("us_per_token");
+    all.insert(0, by_hand);
+    let (fleet, observed) = (home(), observed(&all));
+    let document = StatusDocument::new(&fleet, &observed);
+    let text = document.text(style(None, true));
+    let order = [
+        "a/workstation/cpu/0",
+        "chat/workstation/cpu/2",
+        "chat/workstation/cpu/10",
+    ];
+    let places = |ends: &str| order.map(|name| text.find(&format!("{name}{ends}")).unwrap());
+    assert!(
+        places(" ").is_sorted() && places(": ").is_sorted(),
+        "{text}"
+    );
+    let last = text.find("\na-1 ").unwrap();
+    assert!(last > places(" ")[2], "{text}");
+    assert!(!text.contains("KEPT"), "{text}");
+    assert!(text.contains("ready  1/4    -      1.2 GB"), "{text}");
 }
 
 #[test]
