@@ -384,6 +384,7 @@ impl From<CallError> for Fault {
                 what: error.message,
                 help: error.help,
                 unreachable: false,
+                locked: error.code == ErrorCode::Locked,
                 gate: error.code == ErrorCode::GateFailed,
                 stale: error.code == ErrorCode::Stale,
             },

@@ -32,6 +32,20 @@ impl WorkerAddress {
             None => self.name.to_string(),
         }
     }
+
+    fn write(&self, to: &mut impl fmt::Write) -> fmt::Result {
+        let Self {
+            name,
+            model,
+            pool,
+            device,
+            ordinal,
+        } = self;
+        match model {
+            Some(model) => write!(to, "{name}.{model}/{pool}/{device}/{ordinal}"),
+            None => write!(to, "{name}/{pool}/{device}/{ordinal}"),
+        }
+    }
 }
 
 /// The text is not a worker's address.
@@ -91,20 +105,12 @@ impl From<WorkerAddress> for String {
 
 impl fmt::Display for WorkerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if f.width().is_some() {
-            return f.pad(&self.to_string());
+        if f.width().is_none() {
+            return self.write(f);
         }
-        let Self {
-            name,
-            model,
-            pool,
-            device,
-            ordinal,
-        } = self;
-        match model {
-            Some(model) => write!(f, "{name}.{model}/{pool}/{device}/{ordinal}"),
-            None => write!(f, "{name}/{pool}/{device}/{ordinal}"),
-        }
+        let mut text = String::new();
+        self.write(&mut text)?;
+        f.pad(&text)
     }
 }
 

@@ -156,10 +156,8 @@ fn changed_fields(from: &WorkerSpec, to: &WorkerSpec) -> Vec<FieldChange> {
             to: text(to),
         })
     }
-    fn optional<T: ToString>(value: &Option<T>) -> String {
-        value
-            .as_ref()
-            .map_or_else(|| "(default)".into(), T::to_string)
+    fn optional<T: ToString>(value: Option<&T>) -> String {
+        value.map_or_else(|| "(default)".into(), T::to_string)
     }
     let digests = [&from.model_digest, &to.model_digest];
     let supervise = [&from.supervise, &to.supervise];
@@ -167,10 +165,16 @@ fn changed_fields(from: &WorkerSpec, to: &WorkerSpec) -> Vec<FieldChange> {
         change("model", [&from.model, &to.model], ToString::to_string),
         change("model_digest", digests, Sha256::short),
         change("slots", [&from.slots, &to.slots], ToString::to_string),
-        change("context", [&from.context, &to.context], optional),
+        change("context", [&from.context, &to.context], |value| {
+            optional(value.as_ref())
+        }),
         change("dtype", [&from.dtype, &to.dtype], ToString::to_string),
-        change("quantize", [&from.quantize, &to.quantize], optional),
-        change("advertise", [&from.advertise, &to.advertise], optional),
+        change("quantize", [&from.quantize, &to.quantize], |value| {
+            optional(value.as_ref())
+        }),
+        change("advertise", [&from.advertise, &to.advertise], |value| {
+            optional(value.as_ref())
+        }),
         change("supervise", supervise, ToString::to_string),
     ];
     changes.into_iter().flatten().collect()
