@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pool_core::name::PoolName;
+use pool_core::worker::WorkerState;
 use proptest::prelude::*;
 use reconciler::desired::Desired;
 use reconciler::diff::diff;
@@ -132,7 +133,8 @@ proptest! {
             for worker in &seen.workers {
                 let record = &worker.record;
                 let is_declared = record.spec.address.as_ref().is_some_and(|address| wanted.workers.contains_key(address));
-                if !record.protect || is_declared || !is_ours(record.spec.fleet.as_ref()) { continue }
+                let has_failed = !worker.alive && record.state == WorkerState::Failed;
+                if !record.protect || has_failed || is_declared || !is_ours(record.spec.fleet.as_ref()) { continue }
                 let mut stops = of_pool().filter(|action| matches!(&action.kind, ActionKind::Stop { worker, .. } if *worker == record.id));
                 prop_assert_eq!(stops.next(), None);
                 let address = record.spec.address.as_ref().unwrap();
@@ -227,12 +229,12 @@ proptest! {
             for need in &action.needs {
                 prop_assert!(need < &action.id);
                 let before = plan.action(*need).unwrap();
-                // A worker that stops first waits for one that took its turn before, wherever that is.
-                let takes_turns = matches!(
+                // A worker that stops waits for one that took its turn before, or for the first of its model, wherever that is.
+                let is_followed = matches!(
                     (&action.kind, &before.kind),
-                    (ActionKind::Stop { for_spawn: true, .. }, ActionKind::Spawn { .. })
+                    (ActionKind::Stop { .. }, ActionKind::Spawn { .. })
                 );
-                prop_assert!(takes_turns || before.pool == action.pool, "{action:?}");
+                prop_assert!(is_followed || before.pool == action.pool, "{action:?}");
             }
             for before in &action.after {
                 prop_assert!(before < &action.id);

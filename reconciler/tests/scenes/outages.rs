@@ -78,6 +78,9 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
     smaller.entry.size_bytes = GIB / 2;
     let mut kept = worker("old", "a", "two", 0);
     kept.record.protect = true;
+    let mut failed = kept.clone();
+    (failed.alive, failed.answers) = (false, false);
+    failed.record.state = WorkerState::Failed;
     let mut two = model("two", 0);
     two.entry.protect = true;
     let mut right = worker("chat", "a", "one", 0);
@@ -105,7 +108,7 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
             })]),
         ),
         (
-            "outage-by-a-move",
+            "outage-averted-by-a-move",
             pools([("a", chat("a", GIB)), ("b", pool(64 * GIB, vec![], vec![]))]),
         ),
         (
@@ -120,7 +123,22 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
             "protected",
             pools([(
                 "a",
-                pool(64 * GIB, vec![model("one", 0), two], vec![right, kept]),
+                pool(
+                    64 * GIB,
+                    vec![model("one", 0), two],
+                    vec![right.clone(), kept],
+                ),
+            )]),
+        ),
+        (
+            "protected-and-failed",
+            pools([(
+                "a",
+                pool(
+                    64 * GIB,
+                    vec![model("one", 0), model("two", 0)],
+                    vec![right.clone(), failed],
+                ),
             )]),
         ),
         (
