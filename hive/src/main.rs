@@ -15,7 +15,14 @@ const USAGE: u8 = 64;
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    // What a plan starts on every pool does not wait for all that the command line could say.
+    let is_rpc = std::env::args_os().skip(1).eq(["rpc"]);
+    let parsed = if is_rpc {
+        Ok(Cli::RPC)
+    } else {
+        Cli::try_parse()
+    };
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -30,26 +37,14 @@ fn main() -> ExitCode {
         ));
         return ExitCode::FAILURE;
     }
-    let hive = match Hive::from_env() {
-        Ok(hive) => hive,
-        Err(error) => {
-            report(&error);
-            return ExitCode::FAILURE;
-        }
-    };
-    if let Command::Rpc = &cli.command {
-        match rpc::look(&hive) {
-            Ok(true) => {}
-            Ok(false) => return ExitCode::SUCCESS,
-            Err(error) => {
-                say(&format!("error: the connection broke: {error}"));
-                return ExitCode::FAILURE;
-            }
-        }
+    if let Command::Rpc = cli.command
+        && let Some(code) = look()
+    {
+        return code;
     }
     let code = match tokio::runtime::Runtime::new() {
         Ok(runtime) => {
-            let code = runtime.block_on(run(hive, cli));
+            let code = runtime.block_on(run(cli));
             // Without waiting for the thread that still reads stdin.
             runtime.shutdown_background();
             code
@@ -62,9 +57,29 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-async fn run(hive: Hive, cli: Cli) -> u8 {
+/// None where more is asked than to look.
+fn look() -> Option<ExitCode> {
+    let hive = match Hive::from_env() {
+        Ok(hive) => hive,
+        Err(error) => {
+            report(&error);
+            return Some(ExitCode::FAILURE);
+        }
+    };
+    match rpc::look(&hive) {
+        Ok(true) => None,
+        Ok(false) => Some(ExitCode::SUCCESS),
+        Err(error) => {
+            say(&format!("error: the connection broke: {error}"));
+            Some(ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn run(cli: Cli) -> u8 {
     // On its own, so that work which keeps its thread busy can be interrupted too.
     let work = async {
+        let hive = Hive::from_env()?;
         let done = tokio::spawn(async move { cli::run(&hive, cli).await });
         done.await
             .unwrap_or_else(|failed| resume_unwind(failed.into_panic()))

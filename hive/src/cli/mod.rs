@@ -53,6 +53,14 @@ pub enum Command {
     },
 }
 
+impl Cli {
+    /// `rbee-hive rpc`.
+    pub const RPC: Self = Self {
+        json: false,
+        command: Command::Rpc,
+    };
+}
+
 /// Carries out a command.
 pub async fn run(hive: &Hive, cli: Cli) -> Result<()> {
     let output = Output { json: cli.json };

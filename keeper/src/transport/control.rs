@@ -5,7 +5,8 @@
 //! <folder>/<key>                                links to the folder of the master that is shared under this key
 //! ```
 
-use std::fs::{self, DirBuilder};
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, DirEntry};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::os::unix::net::UnixStream;
@@ -106,19 +107,28 @@ impl Place {
     }
 }
 
-/// Takes away what killed runs left behind: folders whose master is gone, and links to them.
+/// Takes away what killed runs left behind: folders whose master is gone, and links to them. Whether a master that is shared
+/// still lives shows when it is used: it is asked only when it is old.
 fn tidy(folder: &Path) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
-            if !entry.path().exists() {
-                fs::remove_file(entry.path()).ok();
-            }
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_link = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_symlink());
+    let (links, folders): (Vec<_>, Vec<_>) = entries.partition(is_link);
+    let mut shared = BTreeSet::new();
+    for link in links {
+        if link.path().exists() {
+            shared.extend(fs::read_link(link.path()).ok());
+        } else {
+            fs::remove_file(link.path()).ok();
+        }
+    }
+    for entry in folders {
+        let age = entry.metadata().and_then(|meta| meta.modified());
+        let old = age.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > Duration::from_hours(1)));
+        if !old && shared.contains(Path::new(&entry.file_name())) {
             continue;
         }
         let refused = UnixStream::connect(entry.path().join("master"))
             .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-        let age = entry.metadata().and_then(|meta| meta.modified());
-        let old = age.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > Duration::from_hours(1)));
         let master_exists = entry.path().join("master").exists();
         if refused || (old && !master_exists) {
             fs::remove_dir_all(entry.path()).ok();

@@ -14,25 +14,23 @@ const POOLS: u32 = 1000;
 /// Workers and models of each pool.
 const EACH: [u32; 2] = [10, 20];
 const MILLISECONDS: f64 = 100.0;
-/// As many times the time may ten times the fleet take.
+/// So many times the fleet may take, at most, `LINEAR` times the time.
+const TIMES: u32 = 10;
 const LINEAR: f64 = 12.0;
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
-    say(&format!("decide: {POOLS} pools, and a tenth of them"));
+    say(&format!("decide: {POOLS} pools, and {TIMES} times as many"));
     let mut rounds: BTreeMap<String, Vec<[f64; 2]>> = BTreeMap::new();
     for _ in 0..bench.rounds {
-        let (all, tenth) = (plan_speed(POOLS)?, plan_speed(POOLS / 10)?);
+        let (all, more) = (plan_speed(POOLS)?, plan_speed(POOLS * TIMES)?);
         for (fleet, milliseconds) in all {
-            let fewer = tenth.get(&fleet).context("the tenth was not measured")?;
-            rounds
-                .entry(fleet)
-                .or_default()
-                .push([milliseconds, *fewer]);
+            let more = more.get(&fleet).context("more were not measured")?;
+            rounds.entry(fleet).or_default().push([milliseconds, *more]);
         }
     }
     let [workers, models] = EACH;
     let heading = format!("{POOLS} pools with {workers} workers and {models} models, decided");
-    let row = |what: String, most, limits: &dyn Fn(&[f64; 2]) -> f64, rounds: &[[f64; 2]]| Row {
+    let row = |what: String, most, of: &dyn Fn(&[f64; 2]) -> [f64; 2], rounds: &[[f64; 2]]| Row {
         heading: heading.clone(),
         what,
         unit: Unit::Milliseconds,
@@ -41,18 +39,21 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
         drawn: false,
         rounds: rounds
             .iter()
-            .map(|round| Round {
-                ours: round[0],
-                peer: None,
-                limit: Some(limits(round)),
+            .map(|round| {
+                let [ours, limit] = of(round);
+                Round {
+                    ours,
+                    peer: None,
+                    limit: Some(limit),
+                }
             })
             .collect(),
     };
     let rows = rounds.iter().flat_map(|(fleet, rounds)| {
-        let to_tenth = format!("{fleet}, to a tenth of the pools");
+        let more = format!("{fleet}, {TIMES} times the pools to these");
         [
-            row(fleet.clone(), 1.0, &|_| MILLISECONDS, rounds),
-            row(to_tenth, LINEAR, &|round| round[1], rounds),
+            row(fleet.clone(), 1.0, &|[all, _]| [*all, MILLISECONDS], rounds),
+            row(more, LINEAR, &|[all, more]| [*more, *all], rounds),
         ]
     });
     Ok(rows.collect())
