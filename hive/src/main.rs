@@ -1,6 +1,6 @@
 //! `rbee-hive`: exit codes and the last word of an error.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::panic::resume_unwind;
 use std::process::ExitCode;
 
@@ -69,6 +69,8 @@ fn look() -> Option<ExitCode> {
     match rpc::look(&hive) {
         Ok(true) => None,
         Ok(false) => Some(ExitCode::SUCCESS),
+        // Nobody listens any more, which is the other way to end a connection.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Some(ExitCode::SUCCESS),
         Err(error) => {
             say(&format!("error: the connection broke: {error}"));
             Some(ExitCode::FAILURE)
