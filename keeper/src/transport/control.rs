@@ -85,7 +85,8 @@ impl Place {
         None
     }
 
-    /// Shares a master from now on. Of two that come at once, the later one is shared.
+    /// Shares a master from now on, and takes away the one before where it is dead. Of two that come at once, the later one is
+    /// shared.
     pub fn share(&self, socket: &Path) -> io::Result<()> {
         let name = socket.parent().and_then(Path::file_name);
         let name = name.ok_or(io::ErrorKind::InvalidInput)?;
@@ -94,7 +95,12 @@ impl Place {
         link.push("-link");
         let link = self.0.with_file_name(link);
         symlink(name, &link)?;
-        fs::rename(&link, &self.0)
+        let before = self.shared();
+        fs::rename(&link, &self.0)?;
+        if let Some(before) = before.filter(|before| is_dead(before)) {
+            fs::remove_dir_all(before).ok();
+        }
+        Ok(())
     }
 
     /// Whether this master is the one that later runs find.
@@ -127,13 +133,17 @@ fn tidy(folder: &Path) {
         if !old && shared.contains(Path::new(&entry.file_name())) {
             continue;
         }
-        let refused = UnixStream::connect(entry.path().join("master"))
-            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
         let master_exists = entry.path().join("master").exists();
-        if refused || (old && !master_exists) {
+        if is_dead(&entry.path()) || (old && !master_exists) {
             fs::remove_dir_all(entry.path()).ok();
         }
     }
+}
+
+/// Nobody listens on the socket of this master any more.
+fn is_dead(folder: &Path) -> bool {
+    UnixStream::connect(folder.join("master"))
+        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 #[cfg(test)]
