@@ -115,5 +115,5 @@ use with the versions of `xtask/src/bench/plan/requirements.txt`; without Python
 - *rbee-hive*: one pool with 8 models and 8 real workers, from the start of `rbee-hive rpc` to the answer of `observe`, all workers
   asked over HTTP, and its `VmHWM` then; the limits are the floors.
 - *decided*: `diff` and `plan` alone, of facts that are there already: `cargo run --release -p reconciler --example plan_speed --
-  1000 10 20`, and with 100 pools. The limit is the floor, or the time of a tenth of the pools.
+  1000 10 20`, and with 10,000 pools. The limit is the floor, or the time of the 1,000 pools.
 ";
