@@ -117,22 +117,22 @@ fn rows(times: &[Times]) -> Vec<Row> {
         ..row
     };
     vec![
-        row("cold, to ssh in parallel", 1.15, Against::Limit, &|t| {
+        row("cold beside ssh in parallel", 1.15, Against::Limit, &|t| {
             limit(t.cold.seconds, t.ssh)
         }),
-        row("cold, to ansible -m raw", 0.75, Against::Peer, &|t| {
+        row("cold beside ansible -m raw", 0.75, Against::Peer, &|t| {
             peer(t.cold.seconds, t.ansible_raw)
         }),
-        row("cold, to ansible -m setup", 0.2, Against::Peer, &|t| {
+        row("cold beside ansible -m setup", 0.2, Against::Peer, &|t| {
             peer(t.cold.seconds, t.ansible_setup)
         }),
-        row("cold, to pyinfra exec", 1.0, Against::Peer, &|t| {
+        row("cold beside pyinfra exec", 1.0, Against::Peer, &|t| {
             peer(t.cold.seconds, t.pyinfra)
         }),
-        row("warm, to ssh over masters", 0.6, Against::Limit, &|t| {
+        row("warm beside ssh over masters", 0.6, Against::Limit, &|t| {
             limit(t.warm.seconds, t.over_masters)
         }),
-        row("warm, to pyinfra exec", 0.15, Against::Peer, &|t| {
+        row("warm beside pyinfra exec", 0.15, Against::Peer, &|t| {
             peer(t.warm.seconds, t.pyinfra)
         }),
         in_unit(
