@@ -97,12 +97,6 @@ impl TryFrom<String> for WorkerAddress {
     }
 }
 
-impl From<WorkerAddress> for String {
-    fn from(address: WorkerAddress) -> String {
-        address.to_string()
-    }
-}
-
 impl fmt::Display for WorkerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if f.width().is_none() {
