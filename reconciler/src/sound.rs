@@ -1,28 +1,34 @@
 //! Whether each action of a plan says what it relies on, as every plan that is made here does. One that does not was edited
 //! by hand.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pool_core::facts::About;
 use pool_core::name::PoolName;
 use pool_core::rpc::Subject;
 
-use crate::plan::{Action, ActionKind, Order, Plan};
+use crate::plan::{Action, ActionId, ActionKind, Order, Plan};
 
 /// The first action that relies on too little, or on what it has nothing to do with.
 pub fn check(plan: &Plan) -> Result<(), String> {
     let installs = |action: &&Action| matches!(action.kind, ActionKind::Install { .. });
     let installed = plan.actions.iter().filter(installs);
     let installed: BTreeSet<&PoolName> = installed.map(|action| &action.pool).collect();
+    let paired = paired(plan);
     for action in &plan.actions {
-        check_action(plan, action, installed.contains(&action.pool))
+        check_action(plan, action, installed.contains(&action.pool), &paired)
             .map_err(|why| format!("action {} ({}) {why}", action.id, action.kind))?;
     }
     Ok(())
 }
 
 /// A pool that gets its programs by the plan may have had none, and then could not say anything.
-fn check_action(plan: &Plan, action: &Action, is_installed: bool) -> Result<(), String> {
+fn check_action(
+    plan: &Plan,
+    action: &Action,
+    is_installed: bool,
+    paired: &BTreeSet<ActionId>,
+) -> Result<(), String> {
     let (about, is_needed) = match &action.kind {
         ActionKind::Install { .. } => (Some(About::Programs), true),
         ActionKind::Register { model, .. } => (Some(About::Model(model.clone())), !is_installed),
@@ -35,8 +41,7 @@ fn check_action(plan: &Plan, action: &Action, is_installed: bool) -> Result<(), 
             if spec.fleet.as_ref() != Some(&plan.fleet) {
                 return Err("is for another fleet".into());
             }
-            let mut stops = plan.actions.iter();
-            if replaces.is_some() && !stops.any(|stop| is_for(stop, action)) {
+            if replaces.is_some() && !paired.contains(&action.id) {
                 return Err("replaces what nothing stops".into());
             }
             let is_needed = match replaces {
@@ -50,7 +55,7 @@ fn check_action(plan: &Plan, action: &Action, is_installed: bool) -> Result<(), 
         ActionKind::Stop {
             worker, for_spawn, ..
         } => {
-            if *for_spawn && !plan.actions.iter().any(|spawn| is_for(action, spawn)) {
+            if *for_spawn && !paired.contains(&action.id) {
                 return Err("makes place for no spawn".into());
             }
             (Some(About::Worker(worker.clone())), true)
@@ -75,25 +80,29 @@ fn check_action(plan: &Plan, action: &Action, is_installed: bool) -> Result<(), 
     }
 }
 
-/// Whether one stops the worker that the other replaces.
-fn is_for(stop: &Action, spawn: &Action) -> bool {
-    match (&stop.kind, &spawn.kind) {
-        (
-            ActionKind::Stop {
-                address: Some(address),
-                for_spawn: true,
-                ..
-            },
-            ActionKind::Spawn {
-                spec,
-                replaces: Some(_),
-                ..
-            },
-        ) => {
-            stop.pool == spawn.pool
-                && spec.address.as_ref() == Some(address)
-                && (spawn.needs.contains(&stop.id) || stop.needs.contains(&spawn.id))
+/// The spawns that replace, and the stops that make place for them at the same address of the same pool.
+fn paired(plan: &Plan) -> BTreeSet<ActionId> {
+    let spawns = plan.actions.iter().filter_map(|action| match &action.kind {
+        ActionKind::Spawn {
+            spec,
+            replaces: Some(_),
+            ..
+        } => Some(((&action.pool, spec.address.as_ref()?), action)),
+        _ => None,
+    });
+    let spawns: BTreeMap<_, &Action> = spawns.collect();
+    let mut paired = BTreeSet::new();
+    for stop in &plan.actions {
+        if let ActionKind::Stop {
+            address: Some(address),
+            for_spawn: true,
+            ..
+        } = &stop.kind
+            && let Some(spawn) = spawns.get(&(&stop.pool, address))
+            && (spawn.needs.contains(&stop.id) || stop.needs.contains(&spawn.id))
+        {
+            paired.extend([stop.id, spawn.id]);
         }
-        _ => false,
     }
+    paired
 }
