@@ -6,21 +6,16 @@ use std::time::SystemTime;
 
 use pool_core::digest::Sha256;
 
+use crate::Hive;
 use crate::error::{Result, io_error};
 use crate::home::{Home, Locked};
-use crate::{Hive, workers};
 
 /// How many builds that nothing runs from are kept.
 const KEPT: usize = 2;
 
 /// The build in whose folder this program lies; none where it runs from elsewhere.
 pub fn own(hive: &Hive) -> Option<Sha256> {
-    let folder = hive.exe.parent()?;
-    let bin = hive.home.bin().canonicalize().ok()?;
-    if folder.parent()? != bin {
-        return None;
-    }
-    folder.file_name()?.to_str()?.parse().ok()
+    of(&hive.home, &hive.exe)
 }
 
 /// The build that `bin/current` names.
@@ -29,11 +24,22 @@ pub fn current(home: &Home) -> Option<Sha256> {
     link.file_name()?.to_str()?.parse().ok()
 }
 
-/// Removes the oldest builds that are neither current, nor this program's, nor a recorded worker's.
-pub fn prune(hive: &Hive, home: &Locked) -> Result<()> {
+/// The build that a program belongs to; none where it lies elsewhere.
+pub fn of(home: &Home, program: &Path) -> Option<Sha256> {
+    let folder = program.parent()?;
+    if folder.parent()? != home.bin().canonicalize().ok()? {
+        return None;
+    }
+    folder.file_name()?.to_str()?.parse().ok()
+}
+
+/// Removes the oldest builds that are neither current, nor this program's, nor that of one of these.
+pub fn prune<'a>(
+    hive: &'a Hive,
+    home: &Locked,
+    programs: impl Iterator<Item = &'a Path>,
+) -> Result<()> {
     let bin = home.bin();
-    let records = workers::all(home)?;
-    let programs = records.iter().map(|record| Path::new(&record.program));
     let used: BTreeSet<String> = programs
         .chain([hive.exe.as_path()])
         .filter_map(|program| Some(program.parent()?.file_name()?.to_str()?.to_owned()))

@@ -7,13 +7,13 @@ use pool_core::rpc::ErrorCode;
 
 use crate::error::{Result, fail};
 use crate::home::{Home, Locked};
-use crate::{Hive, builds, models, workers};
+use crate::{Hive, builds, links, models, orchestrators, workers};
 
 /// What must still be so when a request changes anything.
 #[derive(Debug, Default)]
 pub struct Expect {
     facts: Vec<Fact>,
-    /// Whose workers are meant by an address.
+    /// Whose workers are meant by an address, whose orchestrator and whose link.
     fleet: Option<FleetName>,
     build: Option<Sha256>,
 }
@@ -42,6 +42,9 @@ impl Expect {
                 record.process = workers::process_of(home, record).or(record.process.take());
             }
         }
+        let orchestrator = self.orchestrator(home)?;
+        let link = self.link(home)?;
+        let configs = orchestrators::config::observe(home)?;
         let is = |about: &About| match about {
             About::Programs => self.build,
             About::Model(id) => catalog.models.get(id).map(facts::model),
@@ -50,6 +53,9 @@ impl Expect {
                 let found = records.iter().find(|record| record.id == *id);
                 found.map(facts::worker)
             }
+            About::Orchestrator => orchestrator,
+            About::Link => link,
+            About::Config(file) => configs.get(self.fleet.as_ref()?)?.get(file).copied(),
         };
         let changed = self.facts.iter().filter(|fact| is(&fact.about) != fact.was);
         let changed: Vec<String> = changed.map(|fact| fact.about.to_string()).collect();
@@ -61,6 +67,27 @@ impl Expect {
             format!("changed since the plan was made: {}", changed.join(", ")),
             "plan again",
         ))
+    }
+
+    /// The fleet's orchestrator on this pool, as a fact.
+    fn orchestrator(&self, home: &Locked) -> Result<Option<Sha256>> {
+        let Some(fleet) = &self.fleet else {
+            return Ok(None);
+        };
+        let found = orchestrators::load(home, fleet)?;
+        Ok(found.map(|mut record| {
+            if !record.spec.supervise.is_none() {
+                record.process = orchestrators::process_of(home, &record).or(record.process.take());
+            }
+            facts::orchestrator(&record)
+        }))
+    }
+
+    /// The fleet's link on this pool, as a fact.
+    fn link(&self, home: &Locked) -> Result<Option<Sha256>> {
+        let links = links::observe(home)?;
+        let found = self.fleet.as_ref().and_then(|fleet| links.get(fleet));
+        Ok(found.map(facts::link))
     }
 
     /// The same, for what begins a longer work.

@@ -1,7 +1,8 @@
 //! Files that are whole or not there: written atomically, and never overwritten when not understood.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use pool_core::rpc::{ErrorCode, HiveError};
@@ -54,6 +55,22 @@ pub fn remove_broken_off(folder: &Path) -> Result<()> {
 /// Makes names that were created, changed or removed in a folder last.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// Makes a folder for its user alone, where there is none.
+pub fn make_private(path: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|e| io_error("make", path, &e))
+}
+
+/// Removes a file that may be gone already, so that a power cut does not bring it back.
+pub fn remove(path: &Path) -> Result<()> {
+    let removed = std::fs::remove_file(path);
+    let last = |()| sync_folder(path.parent().unwrap_or(path));
+    match removed.and_then(last) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path, &e)),
+        _ => Ok(()),
+    }
 }
 
 /// Reads a JSON file that carries a `version`; none when there is no such file.

@@ -9,18 +9,22 @@
 //! models/incoming/<sha256>          content that is still on its way; what of it is here in <sha256>.parts
 //! models/<id>/<digest>/<path>       one model: links into blobs
 //! workers/<id>.json  logs/<id>.log  one worker process
+//! orchestrators/<fleet>.json        the orchestrator of a fleet; its log is logs/orchestrator-<fleet>.log
+//! orchestrators/<fleet>/            what it stores, and the files that it is given
+//! fleets/<fleet>.json               the token of a fleet, and where its orchestrator is
 //! bin/<digest>/                     installed binaries; bin/current links to one
 //! ```
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
 use std::ops::Deref;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pool_core::digest::Sha256;
-use pool_core::name::{ModelId, WorkerId};
+use pool_core::name::{FleetName, ModelId, WorkerId};
+use pool_core::orchestrator::ConfigFile;
 use pool_core::rpc::ErrorCode;
 use rustix::fs::{FlockOperation, flock};
 
@@ -141,6 +145,36 @@ impl Home {
         self.logs().join(format!("{id}.log"))
     }
 
+    pub fn orchestrators(&self) -> PathBuf {
+        self.0.join("orchestrators")
+    }
+
+    pub fn orchestrator(&self, fleet: &FleetName) -> PathBuf {
+        self.orchestrators().join(format!("{fleet}.json"))
+    }
+
+    /// What the orchestrator of a fleet stores.
+    pub fn store(&self, fleet: &FleetName) -> PathBuf {
+        self.orchestrators().join(fleet.as_str())
+    }
+
+    /// A file that the orchestrator of a fleet is given.
+    pub fn config(&self, fleet: &FleetName, file: ConfigFile) -> PathBuf {
+        self.store(fleet).join(file.file_name())
+    }
+
+    pub fn orchestrator_log(&self, fleet: &FleetName) -> PathBuf {
+        self.logs().join(format!("orchestrator-{fleet}.log"))
+    }
+
+    pub fn links(&self) -> PathBuf {
+        self.0.join("fleets")
+    }
+
+    pub fn link(&self, fleet: &FleetName) -> PathBuf {
+        self.links().join(format!("{fleet}.json"))
+    }
+
     pub fn bin(&self) -> PathBuf {
         self.0.join("bin")
     }
@@ -195,7 +229,8 @@ impl Home {
             std::thread::sleep(INTERVAL);
         }
         // Whoever holds the lock is the only one who writes.
-        for folder in [self.root(), &self.workers()] {
+        let written = [self.workers(), self.orchestrators(), self.links()];
+        for folder in written.iter().map(PathBuf::as_path).chain([self.root()]) {
             file::remove_broken_off(folder)?;
         }
         Ok(Locked {
@@ -205,18 +240,16 @@ impl Home {
     }
 
     fn prepare(&self) -> Result<()> {
-        let mut private = DirBuilder::new();
-        private.recursive(true).mode(0o700);
         for folder in [
             self.0.clone(),
             self.blobs(),
             self.incoming(),
             self.workers(),
+            self.orchestrators(),
+            self.links(),
             self.logs(),
         ] {
-            private
-                .create(&folder)
-                .map_err(|e| io_error("make", &folder, &e))?;
+            file::make_private(&folder)?;
         }
         // Whoever installed the binaries may have made the folder first, open to all.
         let metadata = self

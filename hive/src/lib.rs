@@ -12,6 +12,9 @@
 //! | [`hub`] | what the hub has |
 //! | [`fetch`], [`serve`], [`rates`] | content that comes from the hub and goes from pool to pool |
 //! | [`workers`] | spawning, probing and stopping worker processes |
+//! | [`orchestrators`] | the same of the fleets' orchestrators |
+//! | [`links`] | what the workers of a fleet know of their orchestrator |
+//! | [`services`] | processes that outlive the hive: how they are started, supervised and ended, and their logs |
 //! | [`process`], [`machine`] | what the system knows of a process and of the machine |
 //! | [`home`], [`file`](mod@file) | the state folder, its lock, its files |
 //! | [`lease`] | the whole pool for one apply |
@@ -25,7 +28,7 @@
 //! - Whatever changes the state holds the lock of [`home::Home::lock`]; who holds it waits for
 //!   nobody.
 //! - A process is signalled only when pid, start time and boot are those of the record.
-//! - The record of a worker is there before its process, so no process is without one.
+//! - The record of a worker or an orchestrator is there before its process, so no process is without one.
 //! - A worker is ready only after it answered a real request.
 
 pub mod builds;
@@ -37,21 +40,24 @@ pub mod file;
 pub mod home;
 pub mod hub;
 pub mod lease;
+pub mod links;
 pub mod machine;
 pub mod models;
 pub mod observe;
+pub mod orchestrators;
 pub mod process;
 pub mod rates;
 pub mod rpc;
 pub mod serve;
+pub mod services;
 pub mod workers;
 
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use error::{Result, io_error};
-use home::Home;
+use home::{Home, Locked};
 
 /// One pool, seen from the hive that manages it.
 #[derive(Debug, Clone)]
@@ -73,6 +79,21 @@ impl Hive {
             http: workers::client()?,
         })
     }
+}
+
+/// Removes old logs and builds. What cannot be removed now waits for the next time.
+fn tidy(hive: &Hive, home: &Locked) {
+    let act = || {
+        let (workers, orchestrators) = (workers::all(home)?, orchestrators::all(home)?);
+        let programs = workers.iter().map(|record| &record.program);
+        let programs = programs.chain(orchestrators.iter().map(|record| &record.program));
+        let _ = builds::prune(hive, home, programs.map(Path::new));
+        let logs = workers.iter().map(|record| &record.log);
+        let logs = logs.chain(orchestrators.iter().map(|record| &record.log));
+        let logs: Vec<PathBuf> = logs.map(PathBuf::from).collect();
+        services::log::prune(home, &logs)
+    };
+    let _: Result<()> = act();
 }
 
 /// Locks a mutex whose data is whole at every moment, so that a panic elsewhere does not matter.

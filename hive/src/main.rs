@@ -1,5 +1,6 @@
 //! `rbee-hive`: exit codes and the last word of an error.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, Write as _};
 use std::panic::resume_unwind;
 use std::process::ExitCode;
@@ -8,21 +9,15 @@ use clap::Parser as _;
 use hive::Hive;
 use hive::cli::{self, Cli, Command};
 use hive::rpc;
-use hive::workers::become_worker;
+use hive::services::become_program;
 use pool_core::rpc::HiveError;
 
 const USAGE: u8 = 64;
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
-    // What a plan starts on every pool does not wait for all that the command line could say.
-    let is_rpc = std::env::args_os().skip(1).eq(["rpc"]);
-    let parsed = if is_rpc {
-        Ok(Cli::RPC)
-    } else {
-        Cli::try_parse()
-    };
-    let cli = match parsed {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let cli = match Cli::rpc(&arguments).map_or_else(Cli::try_parse, Ok) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -30,17 +25,18 @@ fn main() -> ExitCode {
         }
     };
     if let Command::Launch { program, arguments } = &cli.command {
-        let error = become_worker(program, arguments);
+        let error = become_program(program, arguments);
         say(&format!(
             "error: cannot start {}: {error}",
             program.display()
         ));
         return ExitCode::FAILURE;
     }
-    if let Command::Rpc = cli.command
-        && let Some(code) = look()
-    {
-        return code;
+    if let Command::Rpc { home } = &cli.command {
+        speak_for_the_operator(home.as_deref());
+        if let Some(code) = look() {
+            return code;
+        }
     }
     let code = match tokio::runtime::Runtime::new() {
         Ok(runtime) => {
@@ -55,6 +51,23 @@ fn main() -> ExitCode {
         }
     };
     ExitCode::from(code)
+}
+
+/// The hub is asked as the operator, whose token comes with the call: not with one of this pool, for this process and for all
+/// that it starts.
+#[allow(
+    unsafe_code,
+    reason = "the environment is changed before there are threads"
+)]
+fn speak_for_the_operator(home: Option<&OsStr>) {
+    // SAFETY: called first of all in `main`, when nothing else can read the environment.
+    unsafe {
+        if let Some(home) = home {
+            std::env::set_var("RBEE_HOME", home);
+        }
+        std::env::set_var("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1");
+        std::env::remove_var("HF_TOKEN");
+    }
 }
 
 /// None where more is asked than to look.

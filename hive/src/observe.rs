@@ -4,21 +4,24 @@ use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use futures::future::join_all;
 use pool_core::fit::Estimate;
 use pool_core::model::CatalogEntry;
-use pool_core::observation::{DeviceInfo, ObservedModel, ObservedWorker, PoolObservation};
+use pool_core::observation::{
+    DeviceInfo, ObservedModel, ObservedOrchestrator, ObservedWorker, PoolObservation,
+};
 use pool_core::worker::{ProcessIdentity, WorkerRecord, WorkerState};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::{JoinSet, block_in_place};
 
 use crate::error::Result;
-use crate::{Hive, builds, machine, models, process, rates, workers};
+use crate::{Hive, builds, links, machine, models, orchestrators, process, rates, workers};
 
 /// Everything that a plan is made from.
 pub async fn observe(hive: &Hive) -> Result<PoolObservation> {
     let (models, records) = at_leisure(|| Ok((models(hive)?, workers::all(&hive.home)?)))?;
     let root = hive.home.root();
-    let workers = probe(hive, records).await;
+    let (workers, orchestrators) = tokio::join!(probe(hive, records), orchestrators(hive));
     let memory = machine::memory();
     let mut devices = machine::devices(memory);
     for info in &mut devices {
@@ -40,6 +43,9 @@ pub async fn observe(hive: &Hive) -> Result<PoolObservation> {
         models,
         arrived: models::arrived(&hive.home)?,
         workers,
+        orchestrators: orchestrators?,
+        links: links::observe(&hive.home)?,
+        configs: orchestrators::config::observe(&hive.home)?,
     })
 }
 
@@ -129,6 +135,26 @@ async fn probe(hive: &Hive, records: Vec<WorkerRecord>) -> Vec<ObservedWorker> {
     let mut observed = probes.join_all().await;
     observed.sort_by_key(|(place, _)| *place);
     observed.into_iter().map(|(_, worker)| worker).collect()
+}
+
+/// The recorded orchestrators, all asked at once.
+pub async fn orchestrators(hive: &Hive) -> Result<Vec<ObservedOrchestrator>> {
+    let records = at_leisure(|| orchestrators::all(&hive.home))?;
+    let probes = records.into_iter().map(async |mut record| {
+        let process = at_leisure(|| orchestrators::process_of(&hive.home, &record));
+        let alive = process.is_some();
+        if alive && !record.spec.supervise.is_none() {
+            // Its supervisor may have started it again.
+            record.process = process;
+        }
+        ObservedOrchestrator {
+            build: builds::of(&hive.home, record.program.as_ref()),
+            alive,
+            answers: alive && orchestrators::probe(&hive.http, &record.spec).await,
+            record,
+        }
+    });
+    Ok(join_all(probes).await)
 }
 
 /// A worker as its supervisor made it: another process, which is not ready before it has loaded its model.

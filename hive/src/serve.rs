@@ -116,7 +116,7 @@ fn own(interface: Interface) -> io::Result<IpAddr> {
 }
 
 /// 256 bits that nobody guesses, in hexadecimal digits.
-fn token() -> Result<Secret> {
+pub(crate) fn token() -> Result<Secret> {
     let mut bytes = [0; 32];
     let path = std::path::Path::new("/dev/urandom");
     File::open(path)

@@ -12,6 +12,7 @@ mod identity;
 mod lease;
 mod life;
 mod models;
+mod orchestrator;
 mod owner;
 mod rpc;
 mod supervise;

@@ -1,19 +1,26 @@
-//! Workers that systemd starts again: a real manager of the user, in a mount namespace in which the machine looks as if it
-//! was booted with systemd.
+//! Workers and orchestrators that systemd starts again: a real manager of the user, in a mount namespace in which the machine looks as if it
+//! was booted with systemd. A manager takes the control groups that it sees for its own, with every process in them, so it
+//! sees none but one of this test.
 
+use std::collections::BTreeSet;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use hive::process;
-use pool_core::observation::ObservedWorker;
+use pool_core::observation::{ObservedOrchestrator, ObservedWorker};
+use pool_core::orchestrator::{OrchestratorRecord, OrchestratorSpec, Settings};
+use pool_core::rpc::{Outcome, Request};
 use pool_core::worker::{Supervise, WorkerRecord};
 
-use crate::util::{Pool, Worker, spec, wait_for};
+use crate::util::{Connection, Pool, Worker, spec, wait_for};
 
 /// A user with a manager of systemd.
 struct User {
     folder: tempfile::TempDir,
     manager: Child,
+    /// The control groups of everybody else, before there was a manager.
+    groups: String,
 }
 
 impl User {
@@ -27,8 +34,13 @@ impl User {
         }
         // A short path: sockets lie there.
         let folder = tempfile::tempdir().unwrap();
+        let groups = groups();
         let manager = Self::boot(folder.path());
-        let mut user = Self { folder, manager };
+        let mut user = Self {
+            folder,
+            manager,
+            groups,
+        };
         let is_up = user.wait();
         if !is_up {
             eprintln!("not run: systemd has no manager for this user here");
@@ -39,13 +51,24 @@ impl User {
     fn boot(folder: &Path) -> Child {
         const SCRIPT: &str = "mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib/systemd \
             && mkdir -p /run/systemd/system /var/lib/systemd/linger && touch /var/lib/systemd/linger/root \
-            && exec /lib/systemd/systemd --user --log-target=null";
+            && mkdir /run/groups && mount -t cgroup2 cgroup2 /run/groups \
+            && group=/run/groups$(sed -n s/^0:://p /proc/self/cgroup)/$0 \
+            && mkdir -p $group && echo $$ > $group/cgroup.procs \
+            && mount --bind $group /sys/fs/cgroup && umount /run/groups \
+            && exec unshare --cgroup /lib/systemd/systemd --user --log-target=null";
         std::fs::create_dir_all(folder.join("run")).unwrap();
         let mut unshare = Command::new("unshare");
         unshare.args(["--mount", "--propagation", "private", "sh", "-c", SCRIPT]);
+        unshare.arg(Self::group(folder));
         Self::environment(&mut unshare, folder);
         unshare.stdin(Stdio::null()).stdout(Stdio::null());
         unshare.spawn().unwrap()
+    }
+
+    /// The name of the only control group that its manager sees.
+    fn group(folder: &Path) -> String {
+        let name = folder.file_name().unwrap();
+        format!("rbee{}", name.to_str().unwrap())
     }
 
     fn environment(command: &mut Command, folder: &Path) {
@@ -58,11 +81,13 @@ impl User {
 
     /// False where the manager ends by itself, as it does where it may not make control groups.
     fn wait(&mut self) -> bool {
-        wait_for("the manager", || {
+        let is_up = wait_for("the manager", || {
             let output = self.systemctl(&["show", "--property=Version"]);
             let has_ended = self.manager.try_wait().unwrap().is_some();
             (output.status.success() || has_ended).then_some(!has_ended)
-        })
+        });
+        assert_eq!(groups(), self.groups, "it moved processes of others");
+        is_up
     }
 
     /// Everything of the user ends and begins again, as when the machine boots.
@@ -122,9 +147,21 @@ impl User {
 
 impl Drop for User {
     fn drop(&mut self) {
+        const SCRIPT: &str = "mount -t cgroup2 cgroup2 $1 \
+            && find $1$(sed -n s/^0:://p /proc/self/cgroup)/$0 -depth -type d -exec rmdir {} +";
         self.systemctl(&["exit"]);
         let _ = self.manager.wait();
+        let mut remove = Command::new("unshare");
+        remove.args(["--mount", "--propagation", "private", "sh", "-c", SCRIPT]);
+        remove.arg(Self::group(self.folder.path()));
+        let _ = remove.arg(self.folder.path().join("run")).output();
     }
+}
+
+/// The control groups of the first process and of this one.
+fn groups() -> String {
+    let of = |process| std::fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap();
+    of("1") + &of("self")
 }
 
 fn pid(record: &WorkerRecord) -> u32 {
@@ -174,6 +211,43 @@ fn systemd_starts_a_worker_again_after_a_crash_and_after_a_boot() {
     assert_eq!((pool.worker_processes(), user.units().len()), (0, 0));
     user.reboot();
     assert_eq!(pool.worker_processes(), 0);
+}
+
+#[test]
+fn systemd_starts_an_orchestrator_again_after_a_crash() {
+    let Some(user) = User::new() else {
+        return;
+    };
+    let pool = Pool::with(Worker::Missing);
+    let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let spec = Box::new(OrchestratorSpec {
+        fleet: "home".parse().unwrap(),
+        listen: free.local_addr().unwrap(),
+        supervise: Supervise::Systemd,
+        settings: Settings::default(),
+        files: BTreeSet::new(),
+    });
+    drop(free);
+    let mut command = user.command(&pool.hive, &["rpc"]);
+    command.env("RBEE_HOME", &pool.home);
+    let started = Connection::open(command).call(Request::StartOrchestrator { spec });
+    let Ok(Outcome::Started(first)) = started else {
+        panic!("{started:?}")
+    };
+    let [unit] = user.units().try_into().unwrap();
+    assert!(unit.ends_with("rbee-orchestrator-home.service"));
+
+    let killed = first.process.unwrap();
+    process::signal(&killed, process::Signal::KILL).unwrap();
+    wait_for("another process that serves", || {
+        let mut all: Vec<ObservedOrchestrator> = user.hive(&pool, &["orchestrator", "status"]);
+        let seen = all.pop()?;
+        let is_other = seen.record.process.as_ref() != Some(&killed);
+        (seen.is_serving() && is_other).then_some(())
+    });
+    let stopped: OrchestratorRecord = user.hive(&pool, &["orchestrator", "stop"]);
+    assert!(!process::is_alive(stopped.process.as_ref().unwrap()));
+    assert_eq!(user.units().len(), 0);
 }
 
 #[test]

@@ -10,9 +10,9 @@ use pool_core::name::{FleetName, ModelId, PoolName};
 use pool_core::observation::PoolObservation;
 use pool_core::rpc::{ErrorCode, Event, Moved, Outcome, Request};
 use pool_core::source::Source;
-use pool_core::supply::HubAccess;
+use pool_core::supply::{HubAccess, Secret};
 use pool_core::units;
-use reconciler::plan::{Action, ActionKind, FetchFile};
+use reconciler::plan::{Action, ActionKind, FetchFile, Token};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -21,6 +21,7 @@ use crate::apply::lock;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fetch::{Brought, Fetch};
+use crate::fleet_file::config;
 use crate::lease::Leases;
 use crate::pools::Link;
 use crate::progress::Step;
@@ -200,6 +201,64 @@ impl Actor<'_> {
                 hive(link)?.call_while(expect, request, |_| ()).await?;
                 Ok(Done::default())
             }
+            ActionKind::Link {
+                orchestrator,
+                token,
+            } => {
+                let request = Request::Link {
+                    fleet: self.fleet.clone(),
+                    orchestrator: orchestrator.clone(),
+                    token: self.token(token).await?,
+                };
+                hive(link)?.call_while(expect, request, |_| ()).await?;
+                Ok(Done::default())
+            }
+            ActionKind::Configure { file, path, digest } => {
+                let text = config(&self.folder.join(path)).map_err(Fault::of)?;
+                if Sha256::of(&text) != *digest {
+                    return Err(Fault {
+                        help: Some("plan again".into()),
+                        stale: true,
+                        ..Fault::of(format!("{path} changed since the plan was made"))
+                    });
+                }
+                let request = Request::Configure {
+                    fleet: self.fleet.clone(),
+                    file: *file,
+                    content: Secret::new(text),
+                };
+                hive(link)?.call_while(expect, request, |_| ()).await?;
+                Ok(Done::default())
+            }
+            ActionKind::Unlink => {
+                let fleet = self.fleet.clone();
+                let hive = hive(link)?;
+                let answer = hive.call_while(expect, Request::Unlink { fleet }, |_| ());
+                let is_there = |seen: &PoolObservation| seen.links.contains_key(self.fleet);
+                gone(&hive, answer.await, is_there).await.map(Done::from)
+            }
+            ActionKind::StartOrchestrator { spec, .. } => {
+                let spec = spec.clone();
+                let request = Request::StartOrchestrator { spec };
+                let tell = |event| tell(step, event);
+                match hive(link)?.call_while(expect, request, tell).await? {
+                    Outcome::Started(record) => {
+                        Ok(format!("ready at {}", record.spec.listen).into())
+                    }
+                    other => Err(Fault::odd(&other)),
+                }
+            }
+            ActionKind::StopOrchestrator => {
+                let fleet = self.fleet.clone();
+                let hive = hive(link)?;
+                let request = Request::StopOrchestrator { fleet };
+                let answer = hive.call_while(expect, request, |_| ());
+                let is_there = |seen: &PoolObservation| {
+                    let mut all = seen.orchestrators.iter();
+                    all.any(|seen| seen.record.spec.fleet == *self.fleet)
+                };
+                gone(&hive, answer.await, is_there).await.map(Done::from)
+            }
             ActionKind::Unregister { model, .. } => {
                 let request = Request::Unregister {
                     model: model.clone(),
@@ -213,6 +272,24 @@ impl Actor<'_> {
                 };
                 gone(&hive, answer, is_there).await.map(Done::from)
             }
+        }
+    }
+
+    /// The fleet's token, where it comes from another pool.
+    async fn token(&self, token: &Token) -> Result<Option<Secret>, Fault> {
+        let Token::Of(pool) = token else {
+            return Ok(None);
+        };
+        let link = self.links.get(pool).ok_or_else(|| Fault {
+            what: format!("{pool}, whose token it is, was not reached"),
+            unreachable: true,
+            ..Fault::default()
+        })?;
+        let fleet = self.fleet.clone();
+        let answer = hive(link)?.call(Request::Token { fleet }, |_| ()).await?;
+        match answer {
+            Outcome::Token(token) => Ok(Some(token)),
+            other => Err(Fault::odd(&other)),
         }
     }
 

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use pool_core::digest::Sha256;
 use pool_core::name::ModelId;
+use pool_core::orchestrator::ConfigFile;
 use pool_core::source::Source;
+use pool_core::units;
 use reconciler::desired::Content;
-use reconciler::fleet::Fleet;
+use reconciler::fleet::{Fleet, Orchestrator};
 use reconciler::lock::Lock;
 use reconciler::problem::Problem;
 
@@ -106,6 +109,29 @@ impl FleetFile {
         }
     }
 
+    /// The digests of the files that the orchestrator is given. One that cannot be read is a mistake of the file.
+    pub fn configs(&self) -> Result<BTreeMap<ConfigFile, Sha256>, Failure> {
+        let (mut configs, mut problems) = (BTreeMap::new(), Vec::new());
+        let declared = self.fleet.orchestrator.iter();
+        for (file, path) in declared.flat_map(Orchestrator::files) {
+            match config(&self.folder(&path.value)) {
+                Ok(text) => {
+                    configs.insert(file, Sha256::of(text));
+                }
+                Err(why) => {
+                    let message = format!("`{file}` of `orchestrator`: {why}");
+                    let hint = "the path is relative to the fleet file";
+                    problems.push(Problem::new(path.span, message).with_hint(hint));
+                }
+            }
+        }
+        if problems.is_empty() {
+            Ok(configs)
+        } else {
+            Err(self.wrong(problems))
+        }
+    }
+
     /// The models of the hub with their sources.
     pub fn hub_models(&self) -> impl Iterator<Item = (&ModelId, &Source)> {
         let models = self.fleet.models.iter();
@@ -121,6 +147,22 @@ impl FleetFile {
             problems,
         }
     }
+}
+
+/// The text of a file that the orchestrator is given.
+pub fn config(path: &Path) -> Result<String, String> {
+    /// Bytes of the largest that is taken.
+    const MOST: u64 = 1 << 20;
+    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
+    let found = path.metadata().map_err(failed)?;
+    if !found.is_file() {
+        return Err(format!("{} is no regular file", path.display()));
+    }
+    if found.len() > MOST {
+        let most = units::bytes(MOST);
+        return Err(format!("{} is larger than {most}", path.display()));
+    }
+    std::fs::read_to_string(path).map_err(failed)
 }
 
 fn find() -> Result<PathBuf, Failure> {

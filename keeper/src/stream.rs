@@ -1,14 +1,16 @@
 //! Asks a worker and reads its stream.
 
 use pool_core::serving::{Answer, ErrorBody, ExecuteRequest, SseParser, StreamCheck, StreamEvent};
+use pool_core::supply::Secret;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::transport::Forward;
 
-/// Sends the request and hands on each piece of the answer as it comes. A stream that is cut is an error.
+/// Sends the request, with this token where the worker may ask for one, and hands on each piece of the answer as it comes. A stream that is cut is an error.
 pub async fn ask(
     worker: &Forward,
+    token: Option<&Secret>,
     request: &ExecuteRequest,
     mut on_text: impl FnMut(&str),
 ) -> Result<Answer, Failure> {
@@ -30,12 +32,11 @@ pub async fn ask(
             .exit(Exit::UNREACHABLE)
     };
     let client = builder.build().map_err(lost)?;
-    let sent = client
-        .post(format!("{origin}/execute"))
-        .json(request)
-        .send()
-        .await;
-    let mut response = sent.map_err(lost)?;
+    let mut post = client.post(format!("{origin}/execute")).json(request);
+    if let Some(token) = token {
+        post = post.bearer_auth(token.expose());
+    }
+    let mut response = post.send().await.map_err(lost)?;
     if !response.status().is_success() {
         let status = response.status();
         let body = response.bytes().await.map_err(lost)?;

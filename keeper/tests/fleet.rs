@@ -4,17 +4,21 @@ mod apply;
 mod codes;
 mod commands;
 mod crash;
+mod door;
 mod drift;
 mod faults;
 mod gate;
+mod gitops;
 mod homes;
 mod import;
 mod lock;
 mod locks;
 mod models;
 mod network;
+mod orchestrator;
 mod output;
 mod saved;
+mod serving;
 mod warm;
 mod watch;
 
@@ -95,6 +99,7 @@ impl Desk {
     pub fn new() -> Self {
         program("rbee-hive");
         program("llm-worker-rbee");
+        program("orchestratord");
         Self {
             dir: tempfile::Builder::new()
                 .prefix("rbee-desk")
@@ -144,7 +149,7 @@ impl Desk {
         self.command(args).output().unwrap().into()
     }
 
-    /// The pids of all workers that any pool of the desk has on record.
+    /// The pids of all workers and orchestrators that any pool of the desk has on record.
     fn workers(&self) -> Vec<u32> {
         let mut pids = Vec::new();
         let mut open = vec![self.dir.path().to_owned(), self.lab.path("")];
@@ -153,7 +158,7 @@ impl Desk {
                 let path = entry.path();
                 if path.is_dir() && !path.is_symlink() {
                     open.push(path);
-                } else if dir.ends_with("workers") {
+                } else if dir.ends_with("workers") || dir.ends_with("orchestrators") {
                     pids.extend(recorded_pid(&path));
                 }
             }
@@ -162,12 +167,13 @@ impl Desk {
     }
 }
 
-/// The process of a worker record, if it is that worker still.
+/// The process of a record, if it is that worker or orchestrator still.
 pub fn recorded_pid(record: &Path) -> Option<u32> {
     let record: Value = serde_json::from_str(&fs::read_to_string(record).ok()?).ok()?;
     let pid = u32::try_from(record["process"]["pid"].as_u64()?).ok()?;
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let id = record["id"].as_str()?.as_bytes();
+    let id = record["id"].as_str().or(record["program"].as_str());
+    let id = id?.as_bytes();
     line.windows(id.len()).any(|part| part == id).then_some(pid)
 }
 

@@ -19,9 +19,9 @@ use crate::sshd::{Lab, Sshd};
 /// A hive that greets, takes one call, answers nothing, and waits for the end of its input.
 const POLITE: &str = "#!/bin/sh\n\
     echo 'rbee-hive-rpc {\"protocol\":3,\"version\":\"fake\"}'\n\
-    read call && : > \"$RBEE_HOME/asked\"\n\
+    read call && : > \"$3/asked\"\n\
     cat >/dev/null\n\
-    : > \"$RBEE_HOME/ended\"\n";
+    : > \"$3/ended\"\n";
 
 fn options(lab: &Lab) -> Options {
     Options {
@@ -53,6 +53,7 @@ fn bundle(lab: &Lab, name: &str, hive: impl AsRef<[u8]>) -> Bundle {
     std::fs::create_dir_all(&dir).unwrap();
     let files = [
         ("llm-worker-rbee", &b"#!/bin/sh\n"[..]),
+        ("orchestratord", b"#!/bin/sh\n"),
         ("rbee-hive", hive.as_ref()),
     ];
     let files = files.map(|(name, content)| {

@@ -10,6 +10,8 @@ use crate::address::WorkerAddress;
 use crate::digest::Sha256;
 use crate::model::CatalogEntry;
 use crate::name::{FleetName, ModelId, WorkerId};
+use crate::observation::ObservedLink;
+use crate::orchestrator::{ConfigFile, OrchestratorRecord};
 use crate::worker::WorkerRecord;
 
 /// One thing of a pool as it was.
@@ -31,6 +33,12 @@ pub enum About {
     /// The workers of the fleet at an address.
     Place(WorkerAddress),
     Worker(WorkerId),
+    /// The orchestrator of the fleet.
+    Orchestrator,
+    /// What the workers of the fleet know of their orchestrator.
+    Link,
+    /// A file that the orchestrator of the fleet is given: the digest of what it holds.
+    Config(ConfigFile),
 }
 
 impl std::fmt::Display for About {
@@ -40,6 +48,9 @@ impl std::fmt::Display for About {
             Self::Model(model) => write!(f, "the model {model}"),
             Self::Place(address) => write!(f, "what runs at {address}"),
             Self::Worker(worker) => write!(f, "the worker {worker}"),
+            Self::Orchestrator => f.write_str("the orchestrator"),
+            Self::Link => f.write_str("the link to the orchestrator"),
+            Self::Config(file) => write!(f, "the file of the orchestrator's {file}"),
         }
     }
 }
@@ -60,6 +71,19 @@ pub fn worker(record: &WorkerRecord) -> Sha256 {
         record.protect,
         process,
     ))
+}
+
+/// An orchestrator: owner, what it should be, its program, and its process where no supervisor starts others.
+pub fn orchestrator(record: &OrchestratorRecord) -> Sha256 {
+    let spec = &record.spec;
+    let process = record.process.as_ref();
+    let process = process.filter(|_| spec.supervise.is_none());
+    Sha256::of_json(&(&spec.fleet, &record.spec_hash, &record.program, process))
+}
+
+/// A link: where it leads, and with which token.
+pub fn link(link: &ObservedLink) -> Sha256 {
+    Sha256::of_json(link)
 }
 
 /// All workers of a fleet at an address; none where there is none.

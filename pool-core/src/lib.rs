@@ -15,6 +15,7 @@
 //! | [`launch`] | the command line of `llm-worker-rbee`, written by the hive and read by the worker |
 //! | [`machine`] | what the texts of Linux say of a machine's memory |
 //! | [`observation`] | what a pool says of itself |
+//! | [`orchestrator`], [`registration`] | what an orchestrator should be and is, and how workers find it |
 //! | [`rpc`] | the protocol between `rbee` and `rbee-hive` |
 //! | [`serving`] | the HTTP contract of the worker |
 //! | [`weights`] | how a worker keeps the weights of its model |
@@ -37,7 +38,9 @@ pub mod machine;
 pub mod model;
 pub mod name;
 pub mod observation;
+pub mod orchestrator;
 pub mod path;
+pub mod registration;
 pub mod rpc;
 pub mod serving;
 pub mod source;

@@ -12,9 +12,10 @@ pub fn memory(read: impl Fn(&Path) -> Option<String>) -> Option<Memory> {
         total: field(&info, "MemTotal:")? * 1024,
         available: field(&info, "MemAvailable:")? * 1024,
     };
+    let machine = memory.total;
     let membership = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
     for group in cgroups(&membership) {
-        if let Some(limited) = group.memory(&read) {
+        if let Some(limited) = group.memory(machine, &read) {
             memory.total = memory.total.min(limited.total);
             memory.available = memory.available.min(limited.available);
         }
@@ -73,11 +74,12 @@ fn cgroups(membership: &str) -> Vec<Cgroup> {
 }
 
 impl Cgroup {
-    /// None where there is no limit.
-    fn memory(&self, read: &impl Fn(&Path) -> Option<String>) -> Option<Memory> {
+    /// None where there is no limit, or one that the machine's memory does not reach: how much is used is asked of few, since
+    /// the kernel adds it up for every question.
+    fn memory(&self, machine: u64, read: &impl Fn(&Path) -> Option<String>) -> Option<Memory> {
         let number =
             |name: &str| -> Option<u64> { read(&self.folder.join(name))?.trim().parse().ok() };
-        let total = number(self.limit)?;
+        let total = number(self.limit).filter(|&limit| limit < machine)?;
         let usage = number(self.usage)?;
         let stat = read(&self.folder.join("memory.stat")).unwrap_or_default();
         let cache = field(&stat, self.cache).unwrap_or_default();
@@ -160,6 +162,7 @@ mod tests {
                 ]
             };
             assert_eq!(memory(machine(&files("max\n"))), of(4096, 2048));
+            assert_eq!(memory(machine(&files("4096\n"))), of(4096, 2048));
             assert_eq!(memory(machine(&files("1000\n"))), of(1000, 500));
             assert_eq!(memory(machine(&files("600\n"))), of(600, 100));
         }

@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::device::Device;
 use crate::digest::Sha256;
 use crate::model::CatalogEntry;
+use crate::name::FleetName;
+use crate::orchestrator::{ConfigFile, OrchestratorRecord};
 use crate::path::FilePath;
+use crate::registration::BaseUrl;
 use crate::serving::Slots;
 use crate::supply::Rates;
 use crate::worker::{WorkerRecord, WorkerState};
@@ -43,6 +46,51 @@ pub struct PoolObservation {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub arrived: BTreeMap<Sha256, u64>,
     pub workers: Vec<ObservedWorker>,
+    /// At most one of each fleet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub orchestrators: Vec<ObservedOrchestrator>,
+    /// What the workers of each fleet know of their orchestrator.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub links: BTreeMap<FleetName, ObservedLink>,
+    /// The files that the orchestrator of each fleet is given.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub configs: BTreeMap<FleetName, BTreeMap<ConfigFile, Sha256>>,
+}
+
+/// A recorded orchestrator and whether its process lives and answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ObservedOrchestrator {
+    #[serde(flatten)]
+    pub record: OrchestratorRecord,
+    /// The installed build that its program belongs to; none when it runs from elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Sha256>,
+    /// A process with the recorded identity exists.
+    pub alive: bool,
+    /// `/ready` answered 200 just now.
+    pub answers: bool,
+}
+
+impl ObservedOrchestrator {
+    /// It was ready once, lives, and would take a request now.
+    pub fn is_serving(&self) -> bool {
+        self.alive && self.answers && self.record.state == WorkerState::Ready
+    }
+
+    /// The word for how it is, as of a worker.
+    pub fn condition(&self) -> &'static str {
+        condition(self.alive, self.answers, self.record.state)
+    }
+}
+
+/// The link file of a fleet, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ObservedLink {
+    /// Where workers register; nowhere when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orchestrator: Option<BaseUrl>,
+    /// Tells one token from another: see [`FleetLink::fingerprint`](crate::registration::FleetLink::fingerprint).
+    pub token: Sha256,
 }
 
 /// Operating system and processor, as `uname` names them.
@@ -159,12 +207,16 @@ impl ObservedWorker {
 
     /// The word for how it is: `dead` when its process ended by itself after it was ready.
     pub fn condition(&self) -> &'static str {
-        match (self.alive, self.record.state) {
-            (true, WorkerState::Ready) if !self.answers => "not answering",
-            (true, state) | (false, state @ (WorkerState::Failed | WorkerState::Stopped)) => {
-                state.as_str()
-            }
-            (false, _) => "dead",
+        condition(self.alive, self.answers, self.record.state)
+    }
+}
+
+fn condition(alive: bool, answers: bool, state: WorkerState) -> &'static str {
+    match (alive, state) {
+        (true, WorkerState::Ready) if !answers => "not answering",
+        (true, state) | (false, state @ (WorkerState::Failed | WorkerState::Stopped)) => {
+            state.as_str()
         }
+        (false, _) => "dead",
     }
 }

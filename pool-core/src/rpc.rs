@@ -28,8 +28,10 @@ use crate::facts::Fact;
 use crate::model::{CatalogEntry, Manifest, ModelFile};
 use crate::name::{FleetName, ModelId, WorkerId};
 use crate::observation::{Platform, PoolObservation};
+use crate::orchestrator::{ConfigFile, OrchestratorRecord, OrchestratorSpec};
+use crate::registration::BaseUrl;
 use crate::source::Source;
-use crate::supply::{HubAccess, HubRepo, Interface, Peer, Serving};
+use crate::supply::{HubAccess, HubRepo, Interface, Peer, Secret, Serving};
 use crate::worker::{Canary, WorkerRecord, WorkerSpec};
 
 /// Version of this protocol; both sides must speak the same.
@@ -51,6 +53,9 @@ pub struct Hello {
     pub version: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
+    /// The installed build that it belongs to, where it runs from one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Sha256>,
 }
 
 /// A numbered request.
@@ -139,6 +144,30 @@ pub enum Request {
         #[serde(default)]
         for_spawn: bool,
     },
+    /// Start the orchestrator of a fleet and wait until it is ready. A live one that is as it should be is waited for;
+    /// another is stopped first, and started again where the new one does not become ready.
+    StartOrchestrator { spec: Box<OrchestratorSpec> },
+    /// Store a file that the orchestrator of a fleet reads. Done: [`Outcome::Changed`].
+    Configure {
+        fleet: FleetName,
+        file: ConfigFile,
+        content: Secret,
+    },
+    /// Stop the orchestrator of a fleet and forget it, with the tasks that it keeps. Done: [`Outcome::Changed`].
+    StopOrchestrator { fleet: FleetName },
+    /// Let the workers of a fleet know their orchestrator. Without a token the pool keeps its own, or makes one.
+    /// Done: [`Outcome::Changed`].
+    Link {
+        fleet: FleetName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        orchestrator: Option<BaseUrl>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<Secret>,
+    },
+    /// Take the link of a fleet away, with its token. Done: [`Outcome::Changed`].
+    Unlink { fleet: FleetName },
+    /// The token of a fleet, for another pool of it. Done: [`Outcome::Token`].
+    Token { fleet: FleetName },
     /// Run `rbee-hive` with these arguments. Done: [`Outcome::Exit`].
     Command {
         argv: Vec<String>,
@@ -239,6 +268,8 @@ pub enum Outcome {
     Unregistered,
     Spawned(WorkerRecord),
     Stopped(WorkerRecord),
+    Started(OrchestratorRecord),
+    Token(Secret),
     Changed,
     Exit(i32),
 }
@@ -309,7 +340,7 @@ pub enum ErrorCode {
     TooMuch,
     /// Another call ended it.
     Cancelled,
-    /// The worker did not become ready.
+    /// The worker, or the orchestrator, did not become ready.
     WorkerFailed,
     /// The worker answered its test request wrongly.
     GateFailed,

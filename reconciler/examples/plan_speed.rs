@@ -143,6 +143,8 @@ impl Fleet {
             (pool, wanted)
         });
         Desired {
+            home: None,
+            warnings: Vec::new(),
             fleet: Self::name(),
             purpose: Purpose::Apply,
             builds: [(TARGET.to_owned(), Ok(Sha256::of("build")))].into(),
@@ -245,6 +247,9 @@ fn empty() -> PoolObservation {
         arrived: BTreeMap::new(),
         models: Vec::new(),
         workers: Vec::new(),
+        orchestrators: Vec::new(),
+        links: BTreeMap::new(),
+        configs: BTreeMap::new(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What should be, fully explicit: every model and every worker of every pool.
+//! What should be, fully explicit: every model, every worker and the orchestrator of every pool.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,10 +9,14 @@ use pool_core::device::Device;
 use pool_core::digest::Sha256;
 use pool_core::model::Manifest;
 use pool_core::name::{FleetName, ModelId, PoolName};
+use pool_core::orchestrator::{ConfigFile, OrchestratorSpec};
+use pool_core::registration::BaseUrl;
 use pool_core::source::Source;
 use pool_core::weights::{Dtype, Quantization};
 use pool_core::worker::{Canary, Supervise, WorkerSpec};
 use serde::{Deserialize, Serialize};
+
+use crate::reason::Reason;
 
 /// The state that a fleet asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +27,10 @@ pub struct Desired {
     /// Every model of the file, used or not, and whether it is protected.
     pub declared: BTreeMap<ModelId, bool>,
     pub pools: BTreeMap<PoolName, DesiredPool>,
+    /// Where the orchestrator should run.
+    pub home: Option<PoolName>,
+    /// What an operator should know of it before anything is asked.
+    pub warnings: Vec<String>,
 }
 
 /// For each target triple the build that can be installed, or why there is none.
@@ -46,6 +54,32 @@ pub struct DesiredPool {
     pub is_local: bool,
     pub models: BTreeMap<ModelId, DesiredModel>,
     pub workers: BTreeMap<WorkerAddress, DesiredWorker>,
+    /// On one pool of the fleet at most.
+    pub orchestrator: Option<OrchestratorSpec>,
+    /// The files that it is given.
+    pub configs: BTreeMap<ConfigFile, DesiredConfig>,
+    pub link: DesiredLink,
+}
+
+/// A file of the operator's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredConfig {
+    /// Relative to fleet.yaml.
+    pub path: String,
+    /// Of what it holds.
+    pub digest: Sha256,
+}
+
+/// What the workers of a pool should know of their orchestrator.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum DesiredLink {
+    /// There is nobody of the fleet who would.
+    #[default]
+    None,
+    /// The fleet has no orchestrator. What token there is stays: workers with an address ask for it.
+    Own,
+    /// The token that all of the fleet have, and where workers register; nowhere where they could not be reached.
+    Fleet(Option<BaseUrl>),
 }
 
 /// A model that a worker of the pool serves.
@@ -109,6 +143,16 @@ impl Desired {
             builds: Builds::new(),
             declared: BTreeMap::new(),
             pools: pools.collect(),
+            home: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Why what it does not name goes.
+    pub(crate) fn gone(&self) -> Reason {
+        match self.purpose {
+            Purpose::Apply => Reason::NotDeclared,
+            Purpose::Destroy => Reason::Destroyed,
         }
     }
 }

@@ -1,181 +1,33 @@
 //! Desired against observed: what differs, pool by pool, and why.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use pool_core::address::WorkerAddress;
 use pool_core::device::Device;
 use pool_core::digest::Sha256;
 use pool_core::facts;
-use pool_core::fit::{self, Estimate};
-use pool_core::name::{FleetName, ModelId, PoolName, WorkerId};
+use pool_core::fit;
+use pool_core::name::{FleetName, ModelId};
 use pool_core::observation::{
     DeviceInfo, ObservedModel, ObservedWorker, Platform, PoolObservation,
 };
 use pool_core::rpc::Subject;
-use pool_core::source::Source;
-use pool_core::supply::Rates;
-use pool_core::worker::{Canary, WorkerRecord, WorkerSpec, WorkerState};
+use pool_core::worker::{WorkerRecord, WorkerState};
 
-use crate::desired::{Content, Desired, DesiredPool, Purpose};
+use crate::desired::{Desired, DesiredPool};
 use crate::observed::{Bare, Observed, PoolState, Unknown};
 use crate::reason::Reason;
 
+mod drift;
+mod links;
 mod models;
+mod orchestrators;
 mod workers;
 
+pub use drift::{
+    Binaries, ConfigDrift, Drift, KnownDrift, LinkDrift, ModelDrift, OldWorker, OrchestratorDrift,
+    PoolDrift, Serving, Update, WorkerDrift,
+};
 use workers::Wanted;
-
-/// All differences of a fleet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Drift {
-    pub fleet: FleetName,
-    /// The models that some pool should have, and most milliseconds that nobody may serve each.
-    pub declared: BTreeMap<ModelId, Option<u64>>,
-    pub pools: BTreeMap<PoolName, PoolDrift>,
-}
-
-/// How one pool differs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PoolDrift {
-    Unknown(Unknown),
-    Known(Box<KnownDrift>),
-}
-
-/// The differences of a pool that answered.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KnownDrift {
-    pub binaries: Option<Binaries>,
-    /// No hive runs there: of its models and workers nothing is known.
-    pub is_bare: bool,
-    /// A hive is there that does not run, so what the pool runs is not known.
-    pub unseen: Option<String>,
-    pub models: BTreeMap<ModelId, ModelDrift>,
-    pub workers: BTreeMap<WorkerAddress, WorkerDrift>,
-    /// Things that stay as they are, but for how they are kept.
-    pub updates: Vec<Update>,
-    pub extra_workers: Vec<(ObservedWorker, Reason)>,
-    pub extra_models: Vec<(ObservedModel, Reason)>,
-    /// What is not declared and stays, because it is protected.
-    pub protected_workers: Vec<ObservedWorker>,
-    pub protected_models: Vec<ModelId>,
-    /// The workers of the fleet that serve.
-    pub serving: Vec<Serving>,
-    pub purpose: Purpose,
-    /// All live workers and their models, whoever owns them.
-    pub running: Vec<(WorkerId, ModelId)>,
-    /// Memory that a new worker could take, by device; empty where no hive has said.
-    pub available: BTreeMap<Device, u64>,
-    /// Memory that the live workers of the fleet take, where it is known.
-    pub held: BTreeMap<WorkerId, u64>,
-    /// The pool is the operator's own machine.
-    pub is_local: bool,
-    /// Contents that are there, checked, and as they were then.
-    pub contents: BTreeSet<Sha256>,
-    /// Bytes that came already of contents that are on their way.
-    pub arrived: BTreeMap<Sha256, u64>,
-    /// The models of the pool and the contents that each names, where models are extra.
-    pub named: BTreeMap<ModelId, BTreeSet<Sha256>>,
-    /// Contents that are there and were touched since they were checked.
-    pub touched: BTreeSet<Sha256>,
-    /// None where the pool has not said.
-    pub disk_free: Option<u64>,
-    pub rates: Rates,
-}
-
-/// The pool's programs are not the ones that this rbee brings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Binaries {
-    Install {
-        target: String,
-        from: Option<Sha256>,
-        to: Sha256,
-        reason: Reason,
-    },
-    /// There is nothing that runs on such a machine.
-    NoBuild { why: String },
-}
-
-/// A model is not on the pool as it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ModelDrift {
-    Bring {
-        source: Source,
-        content: Arc<Content>,
-        reason: Reason,
-        protect: bool,
-        /// A worker that is as it should be serves it.
-        in_use: bool,
-        /// What is there in its place, see [`facts::model`].
-        was: Option<Sha256>,
-    },
-    Blocked {
-        why: String,
-    },
-}
-
-/// A worker is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WorkerDrift {
-    Spawn {
-        spec: Box<WorkerSpec>,
-        /// The memory that it takes; none where its process is there already.
-        need: Option<Estimate>,
-        /// The processes at its address that must go.
-        old: Vec<OldWorker>,
-        reason: Reason,
-        canary: Canary,
-        protect: bool,
-        /// What is at its address, see [`facts::place`].
-        was: Option<Sha256>,
-    },
-    Blocked {
-        why: String,
-    },
-}
-
-/// A process that a new one takes the place of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OldWorker {
-    pub id: WorkerId,
-    /// It answers requests now: stopping it is felt.
-    pub serving: bool,
-    /// Bytes of its device that it gives back.
-    pub frees: u64,
-    /// How long the new one takes to load, in milliseconds, judged by how long this one took.
-    pub load_ms: Option<u64>,
-    /// What it is, where the pool could start it again now.
-    pub spec: Option<Box<WorkerSpec>>,
-    /// See [`facts::worker`].
-    pub was: Sha256,
-}
-
-/// A thing that is kept otherwise than it should be, and changes in place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Update {
-    pub subject: Subject,
-    /// Of a worker.
-    pub address: Option<WorkerAddress>,
-    /// Whether it is to be protected.
-    pub protect: bool,
-    /// Its fingerprint.
-    pub was: Sha256,
-}
-
-/// A worker of the fleet that answers requests now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Serving {
-    pub worker: WorkerId,
-    pub address: WorkerAddress,
-    pub model: ModelId,
-}
-
-impl KnownDrift {
-    /// Bytes that stopping a worker of the fleet gives back to its device, as far as it is known.
-    pub fn frees(&self, worker: &WorkerId) -> u64 {
-        self.held.get(worker).copied().unwrap_or_default()
-    }
-}
 
 /// Compares. Total: whatever cannot be done or known is part of the result.
 pub fn diff(desired: &Desired, observed: &Observed) -> Drift {
@@ -194,7 +46,8 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Drift {
         };
         (name.clone(), drift)
     });
-    let pools = pools.collect();
+    let mut pools = pools.collect();
+    links::diff_links(desired, observed, &mut pools);
     let mut declared = BTreeMap::new();
     for (id, model) in desired.pools.values().flat_map(|pool| &pool.models) {
         if !declared.contains_key(id) {
@@ -205,13 +58,15 @@ pub fn diff(desired: &Desired, observed: &Observed) -> Drift {
         fleet: desired.fleet.clone(),
         declared,
         pools,
+        orchestrator: desired.home.clone(),
+        warnings: desired.warnings.clone(),
     }
 }
 
-/// A hive is installed where workers are wanted. Where none are and the hive there does not run, there
+/// A hive is installed where workers or the orchestrator are wanted. Where none are and the hive there does not run, there
 /// may be workers of ours that cannot be stopped.
 fn diff_bare(desired: &Desired, pool: &DesiredPool, bare: &Bare) -> PoolDrift {
-    if pool.workers.is_empty() {
+    if pool.workers.is_empty() && pool.orchestrator.is_none() {
         return match &bare.broken {
             None => PoolDrift::Known(Box::default()),
             Some(cause) => PoolDrift::Unknown(Unknown {
@@ -223,6 +78,8 @@ fn diff_bare(desired: &Desired, pool: &DesiredPool, bare: &Bare) -> PoolDrift {
     }
     let mut drift = diff_contents(desired, pool, &Seen::default());
     drift.is_bare = true;
+    drift.orchestrator = orchestrators::diff_orchestrator(desired, pool, &[], None);
+    drift.configs = orchestrators::diff_configs(pool, None);
     drift.binaries = Some(match build_for(desired, &bare.platform) {
         Ok((target, to)) => Binaries::Install {
             target,
@@ -245,6 +102,14 @@ fn diff_known(desired: &Desired, pool: &DesiredPool, seen: &PoolObservation) -> 
     let mut drift = diff_contents(desired, pool, &Seen::of(seen));
     (drift.disk_free, drift.rates) = (seen.disk_free_bytes, seen.rates);
     drift.arrived.clone_from(&seen.arrived);
+    let build = build_for(desired, &seen.platform).ok();
+    drift.orchestrator = orchestrators::diff_orchestrator(
+        desired,
+        pool,
+        &seen.orchestrators,
+        build.as_ref().map(|(_, build)| *build),
+    );
+    drift.configs = orchestrators::diff_configs(pool, seen.configs.get(&desired.fleet));
     if !drift.extra_models.is_empty() {
         drift.named = seen.models.iter().map(named).collect();
     }
@@ -290,7 +155,7 @@ fn diff_known(desired: &Desired, pool: &DesiredPool, seen: &PoolObservation) -> 
     drift
         .models
         .retain(|id, model| matches!(model, ModelDrift::Blocked { .. }) || wanted(id));
-    if let Ok((target, to)) = build_for(desired, &seen.platform)
+    if let Some((target, to)) = build
         && seen.build != Some(to)
     {
         let reason = if seen.build.is_some() {
@@ -381,10 +246,7 @@ fn kept_otherwise(model: &ObservedModel, protect: bool) -> Option<Update> {
 }
 
 fn diff_contents(desired: &Desired, pool: &DesiredPool, seen: &Seen) -> KnownDrift {
-    let gone = match desired.purpose {
-        Purpose::Apply => Reason::NotDeclared,
-        Purpose::Destroy => Reason::Destroyed,
-    };
+    let gone = desired.gone();
     let contents = models::contents(seen.models);
     let live = seen
         .workers

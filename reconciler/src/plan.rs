@@ -8,6 +8,8 @@ use pool_core::digest::Sha256;
 use pool_core::facts::Fact;
 use pool_core::model::{Manifest, ModelFile};
 use pool_core::name::{FleetName, ModelId, PoolName, WorkerId};
+use pool_core::orchestrator::{ConfigFile, OrchestratorSpec};
+use pool_core::registration::BaseUrl;
 use pool_core::rpc::Subject;
 use pool_core::source::Source;
 use pool_core::worker::{Canary, WorkerSpec};
@@ -76,18 +78,26 @@ impl Plan {
                         }
                     }
                 }
-                ActionKind::Spawn { replaces: None, .. } => totals.spawn += 1,
+                ActionKind::Spawn { replaces: None, .. }
+                | ActionKind::StartOrchestrator {
+                    replaces: false, ..
+                } => totals.spawn += 1,
                 ActionKind::Spawn {
                     replaces: Some(_), ..
-                } => totals.replace += 1,
+                }
+                | ActionKind::StartOrchestrator { replaces: true, .. } => totals.replace += 1,
                 ActionKind::Stop {
                     for_spawn: true, ..
                 } => {}
                 ActionKind::Stop {
                     for_spawn: false, ..
-                } => totals.stop += 1,
+                }
+                | ActionKind::StopOrchestrator => totals.stop += 1,
                 ActionKind::Unregister { .. } => totals.remove += 1,
-                ActionKind::Update { .. } => totals.update += 1,
+                ActionKind::Update { .. }
+                | ActionKind::Link { .. }
+                | ActionKind::Unlink
+                | ActionKind::Configure { .. } => totals.update += 1,
             }
         }
         totals
@@ -109,11 +119,12 @@ pub struct Totals {
     pub copy_bytes: u64,
     /// Models whose files are all there, to be checked and marked.
     pub check: usize,
+    /// Workers, and the orchestrator.
     pub spawn: usize,
     pub replace: usize,
     pub stop: usize,
     pub remove: usize,
-    /// Things that change in place.
+    /// Things that change in place, links, and files of the orchestrator.
     pub update: usize,
 }
 
@@ -203,6 +214,41 @@ pub enum ActionKind {
     },
     /// Take a model out of the catalog, with the files that nothing else uses.
     Unregister { model: ModelId, bytes: u64 },
+    /// Let the workers of the pool know the fleet's token, and its orchestrator.
+    Link {
+        /// Where they register; nowhere when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        orchestrator: Option<BaseUrl>,
+        token: Token,
+    },
+    /// Take the fleet's token away from the pool.
+    Unlink,
+    /// Give the orchestrator a file of the operator's, which it reads while it runs.
+    Configure {
+        file: ConfigFile,
+        /// Relative to fleet.yaml.
+        path: String,
+        /// Of what it holds.
+        digest: Sha256,
+    },
+    /// Start the orchestrator and wait until it is ready.
+    StartOrchestrator {
+        spec: Box<OrchestratorSpec>,
+        /// The one that runs finishes its streams and stops before.
+        replaces: bool,
+    },
+    /// Stop the orchestrator once its streams have ended, and forget it with the tasks that wait.
+    StopOrchestrator,
+}
+
+/// Which token a pool is to have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Token {
+    /// The one that it has; it makes one where it has none.
+    Own,
+    /// That of this pool.
+    Of(PoolName),
 }
 
 /// A file that a pool needs, and where it comes from.
@@ -382,6 +428,14 @@ impl fmt::Display for ActionKind {
                 (Subject::Model(model), _) => write!(f, "update {model}"),
             },
             Self::Unregister { model, .. } => write!(f, "remove {model}"),
+            Self::Link { .. } => f.write_str("link"),
+            Self::Unlink => f.write_str("unlink"),
+            Self::Configure { file, .. } => write!(f, "configure {file}"),
+            Self::StartOrchestrator { replaces, .. } => {
+                let verb = if *replaces { "replace" } else { "start" };
+                write!(f, "{verb} orchestrator")
+            }
+            Self::StopOrchestrator => f.write_str("stop orchestrator"),
         }
     }
 }

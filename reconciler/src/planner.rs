@@ -2,7 +2,7 @@
 //!
 //! Invariants, held for every drift: an action needs and waits for only earlier ones; no action
 //! names a pool whose state is unknown; what is protected is stopped for its own replacement alone; what is stopped for a replacement is stopped after everything
-//! that the replacement needs was brought; workers fit the memory of their device at every moment; the hub gives each content once; a content is removed from
+//! that the replacement needs was brought; an orchestrator stops when its successor is ready; workers fit the memory of their device at every moment; the hub gives each content once; a content is removed from
 //! a pool after the fetches that take it there.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,11 +21,13 @@ use crate::suppliers::Suppliers;
 
 mod disk;
 mod models;
+mod orchestrators;
 mod outages;
 mod prune;
 mod room;
 mod workers;
 
+use orchestrators::Leave;
 use prune::Done;
 use room::Room;
 
@@ -44,13 +46,13 @@ pub fn plan(drift: &Drift, options: Options) -> Plan {
         actions: Vec::new(),
         blocked: Vec::new(),
         unknown: Vec::new(),
-        warnings: Vec::new(),
+        warnings: drift.warnings.clone(),
         outages: Vec::new(),
         bills: BTreeMap::new(),
     };
     let mut suppliers = Suppliers::new(drift);
     let mut spawned = BTreeMap::new();
-    let mut surplus = Vec::new();
+    let mut known = Vec::new();
     for (pool, drift) in &drift.pools {
         match drift {
             PoolDrift::Unknown(unknown) => plan.unknown.push(UnknownPool {
@@ -58,10 +60,35 @@ pub fn plan(drift: &Drift, options: Options) -> Plan {
                 unknown: unknown.clone(),
             }),
             PoolDrift::Known(drift) => {
-                let planner = PoolPlanner::new(&mut plan, &mut suppliers, pool, drift);
-                surplus.extend(planner.run(&mut spawned).map(|rest| (pool, drift, rest)));
+                let mut planner = PoolPlanner::new(&mut plan, &mut suppliers, pool, drift);
+                known.extend(planner.install().map(|base| (pool, (&**drift, base))));
             }
         }
+    }
+    let known: BTreeMap<&PoolName, (&KnownDrift, Vec<ActionId>)> = known.into_iter().collect();
+    // Workers and orchestrator know each other from the start.
+    let mut links = BTreeMap::new();
+    for pool in orchestrators::linked(drift) {
+        if let Some((drift, base)) = known.get(pool) {
+            let mut planner = PoolPlanner::new(&mut plan, &mut suppliers, pool, drift);
+            let link = planner.next();
+            planner.link(base, &links);
+            links.insert(pool.clone(), link);
+        }
+    }
+    let mut started = None;
+    for (pool, (drift, base)) in &known {
+        let mut planner = PoolPlanner::new(&mut plan, &mut suppliers, pool, drift);
+        started = planner
+            .orchestrator(base, links.get(*pool).copied())
+            .or(started);
+    }
+    let mut surplus = Vec::new();
+    for (pool, (drift, base)) in &known {
+        let planner = PoolPlanner::new(&mut plan, &mut suppliers, pool, drift);
+        let link = links.get(*pool).copied();
+        let rest = planner.run(base, link, &mut spawned);
+        surplus.extend(rest.map(|rest| (*pool, *drift, rest)));
     }
     // A model may have moved to a pool that comes later.
     for (pool, known, rest) in surplus {
@@ -85,6 +112,11 @@ pub fn plan(drift: &Drift, options: Options) -> Plan {
         } else {
             last.leave();
         }
+    }
+    let leave = Leave::of(drift, started);
+    for (pool, (drift, base)) in &known {
+        let last = PoolPlanner::new(&mut plan, &mut suppliers, pool, drift);
+        last.leave_orchestrator(base, &leave);
     }
     plan
 }
@@ -111,7 +143,7 @@ struct PoolPlanner<'a, 'p> {
 
 /// What the stops of a pool go by.
 struct Rest<'a> {
-    /// What has to be done there before anything else.
+    /// See [`PoolPlanner::install`].
     base: Vec<ActionId>,
     /// The spawns there, by their models.
     spawned: Vec<(ModelId, ActionId)>,
@@ -145,8 +177,8 @@ impl<'a, 'p> PoolPlanner<'a, 'p> {
         }
     }
 
-    /// All but the stops of what is not declared: those are left, where the pool has any. Adds the first spawn of each model.
-    fn run(mut self, spawns: &mut BTreeMap<ModelId, ActionId>) -> Option<Rest<'a>> {
+    /// What has to be done before anything else. None where nothing can be done.
+    fn install(&mut self) -> Option<Vec<ActionId>> {
         let install = match &self.drift.binaries {
             None => None,
             Some(Binaries::NoBuild { why }) => {
@@ -171,18 +203,31 @@ impl<'a, 'p> PoolPlanner<'a, 'p> {
             let pool = self.pool;
             self.plan.warnings.push(format!("what runs on {pool} is not known until its hive does ({cause}): plan again after this one"));
         }
-        let base: Vec<ActionId> = install.into_iter().collect();
+        Some(install.into_iter().collect())
+    }
+
+    /// Models and workers, but for the stops of what is not declared: those are left, where the pool has any. Adds the first
+    /// spawn of each model.
+    fn run(
+        mut self,
+        base: &[ActionId],
+        link: Option<ActionId>,
+        spawns: &mut BTreeMap<ModelId, ActionId>,
+    ) -> Option<Rest<'a>> {
         self.choose_models();
-        self.models(&base);
-        let spawned = self.workers(&base);
-        self.updates(&base);
+        self.models(base);
+        let spawned = self.workers(base);
+        for (_, id) in &spawned {
+            self.plan.actions[id.0 as usize].after.extend(link);
+        }
+        self.updates(base);
         for (model, id) in &spawned {
             spawns.entry(model.clone()).or_insert(*id);
         }
         let has_rest =
             !self.drift.extra_workers.is_empty() || !self.drift.protected_workers.is_empty();
         has_rest.then_some(Rest {
-            base,
+            base: base.to_vec(),
             spawned,
             stopped: self.stopped,
         })

@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use pool_core::DEFAULT_SLOTS;
 use pool_core::address::WorkerAddress;
+use pool_core::digest::Sha256;
 use pool_core::name::{ModelId, WorkerName};
+use pool_core::orchestrator::ConfigFile;
 use pool_core::worker::Canary;
 
 use crate::desired::{Builds, Content, Desired, DesiredModel, DesiredPool, DesiredWorker, Purpose};
 use crate::fleet::{Connect, Fleet, Model, Spanned, Worker, WorkerModels};
 use crate::problem::Problem;
+
+mod orchestrator;
 
 /// What fleet.yaml does not hold and its resolution needs.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +22,8 @@ pub struct Known {
     /// For each model its files, or why they are not known.
     pub contents: BTreeMap<ModelId, Result<Content, String>>,
     pub builds: Builds,
+    /// The digests of the files that the orchestrator is given.
+    pub configs: BTreeMap<ConfigFile, Sha256>,
 }
 
 /// Most tokens of the answer to a canary that does not say.
@@ -49,6 +55,8 @@ pub fn resolve(fleet: &Fleet, known: &Known) -> Result<Desired, Vec<Problem>> {
                 (name.clone(), desired)
             })
             .collect(),
+        home: None,
+        warnings: Vec::new(),
     };
     let contents = known.contents.iter().map(|(id, content)| {
         let content = content.clone().map(Arc::new);
@@ -64,6 +72,7 @@ pub fn resolve(fleet: &Fleet, known: &Known) -> Result<Desired, Vec<Problem>> {
             place(&mut desired, fleet, &contents, name, worker, model);
         }
     }
+    orchestrator::place(&mut desired, fleet, &known.configs);
     if problems.is_empty() {
         Ok(desired)
     } else {

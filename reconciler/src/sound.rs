@@ -67,6 +67,16 @@ fn check_action(
             };
             (Some(about), true)
         }
+        ActionKind::Link { .. } => (Some(About::Link), !is_installed),
+        ActionKind::Configure { file, .. } => (Some(About::Config(*file)), !is_installed),
+        ActionKind::Unlink => (Some(About::Link), true),
+        ActionKind::StartOrchestrator { spec, .. } => {
+            if spec.fleet != plan.fleet {
+                return Err("is for another fleet".into());
+            }
+            (Some(About::Orchestrator), !is_installed)
+        }
+        ActionKind::StopOrchestrator => (Some(About::Orchestrator), true),
     };
     let mut facts = action.facts.iter();
     if let Some(other) = facts.find(|fact| Some(&fact.about) != about.as_ref()) {

@@ -112,6 +112,13 @@ fn fingerprint(about: &About, seen: &PoolObservation, fleet: &FleetName) -> Opti
             let worker = workers.find(|worker| worker.record.id == *id)?;
             Some(facts::worker(&worker.record))
         }
+        About::Orchestrator => {
+            let mut all = seen.orchestrators.iter().map(|seen| &seen.record);
+            let record = all.find(|record| record.spec.fleet == *fleet)?;
+            Some(facts::orchestrator(record))
+        }
+        About::Config(file) => seen.configs.get(fleet)?.get(file).copied(),
+        About::Link => seen.links.get(fleet).map(facts::link),
     }
 }
 

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pool_core::name::PoolName;
+use pool_core::observation::ObservedOrchestrator;
 use pool_core::worker::WorkerState;
 use proptest::prelude::*;
 use reconciler::desired::Desired;
 use reconciler::diff::diff;
 use reconciler::observed::{Observed, PoolState};
-use reconciler::plan::{Action, ActionKind, Order, Plan, Supply};
+use reconciler::plan::{Action, ActionKind, Order, Plan, Supply, Token};
 use reconciler::planner::{Options, plan};
 
 use crate::simulation::{self, FLEET, Simulation};
@@ -98,6 +99,10 @@ proptest! {
                     let worker = seen.workers.iter().find(|seen| seen.record.id == *worker);
                     let owner = worker.and_then(|worker| worker.record.spec.fleet.as_ref());
                     prop_assert_eq!(owner.map(pool_core::name::FleetName::as_str), Some(FLEET));
+                }
+                ActionKind::StopOrchestrator | ActionKind::StartOrchestrator { replaces: true, .. } => {
+                    let is_ours = |seen: &ObservedOrchestrator| seen.record.spec.fleet.as_str() == FLEET;
+                    prop_assert!(seen.orchestrators.iter().any(is_ours));
                 }
                 ActionKind::Unregister { model, .. } | ActionKind::Register { model, .. } => {
                     let there = seen.models.iter().find(|seen| seen.entry.id == *model);
@@ -234,7 +239,14 @@ proptest! {
                     (&action.kind, &before.kind),
                     (ActionKind::Stop { .. }, ActionKind::Spawn { .. })
                 );
-                prop_assert!(is_followed || before.pool == action.pool, "{action:?}");
+                // What has to do with the orchestrator goes by the token of one pool, and by the successor on another.
+                let is_of_all = matches!(
+                    (&action.kind, &before.kind),
+                    (ActionKind::Link { token: Token::Of(_), .. }, ActionKind::Link { .. })
+                        | (ActionKind::StopOrchestrator, ActionKind::StartOrchestrator { .. })
+                        | (ActionKind::Unlink, ActionKind::Link { .. })
+                );
+                prop_assert!(is_followed || is_of_all || before.pool == action.pool, "{action:?}");
             }
             for before in &action.after {
                 prop_assert!(before < &action.id);
@@ -378,6 +390,17 @@ fn the_simulation_reaches_every_kind_of_action() {
                 } => "stop first",
                 ActionKind::Stop { .. } => "stop",
                 ActionKind::Unregister { .. } => "remove",
+                ActionKind::Link {
+                    token: Token::Own, ..
+                } => "link",
+                ActionKind::Link { .. } => "link with another pool's token",
+                ActionKind::Unlink => "unlink",
+                ActionKind::Configure { .. } => "configure",
+                ActionKind::StartOrchestrator {
+                    replaces: false, ..
+                } => "start orchestrator",
+                ActionKind::StartOrchestrator { .. } => "replace orchestrator",
+                ActionKind::StopOrchestrator => "stop orchestrator",
             };
             *seen.entry(kind).or_default() += 1;
         }
@@ -402,6 +425,11 @@ fn the_simulation_reaches_every_kind_of_action() {
             .iter()
             .filter(|blocked| blocked.why.contains("protected"));
         *seen.entry("protected").or_default() += protected.count();
+        let orchestrators = plan
+            .blocked
+            .iter()
+            .filter(|blocked| blocked.what == "orchestrator");
+        *seen.entry("orchestrator blocked").or_default() += orchestrators.count();
         *seen.entry("unknown").or_default() += plan.unknown.len();
     }
     for kind in [
@@ -420,6 +448,14 @@ fn the_simulation_reaches_every_kind_of_action() {
         "protected",
         "stop",
         "remove",
+        "link",
+        "link with another pool's token",
+        "unlink",
+        "configure",
+        "start orchestrator",
+        "replace orchestrator",
+        "stop orchestrator",
+        "orchestrator blocked",
         "blocked",
         "no disk",
         "no memory",

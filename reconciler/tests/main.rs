@@ -8,6 +8,7 @@
 mod bad_fleets;
 mod fits;
 mod laws;
+mod orchestrators;
 mod outages;
 mod scenarios;
 mod scenes;

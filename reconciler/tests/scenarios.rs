@@ -45,6 +45,7 @@ fn every_scenario_gives_its_plan() {
         let known = Known {
             contents: contents.collect(),
             builds: simulation::builds(1),
+            configs: std::collections::BTreeMap::new(),
         };
         let desired = resolve(&fleet, &known).unwrap();
         let observed = std::fs::read_to_string(case.join("observed.json")).unwrap();
@@ -92,6 +93,19 @@ fn outline(plan: &Plan) -> String {
         } = kind
         {
             writeln!(text, "     else back to slots {}", restore.slots).unwrap();
+        }
+        match kind {
+            ActionKind::StartOrchestrator { spec, .. } => {
+                writeln!(text, "     at {} {:?}", spec.listen, spec.settings).unwrap();
+            }
+            ActionKind::Link {
+                orchestrator,
+                token,
+            } => {
+                let url = orchestrator.as_ref().map_or("nowhere", |url| url.as_str());
+                writeln!(text, "     to {url}, token {token:?}").unwrap();
+            }
+            _ => {}
         }
         if let ActionKind::Spawn { fit: Some(fit), .. } = kind {
             writeln!(text, "     {fit:?}").unwrap();

@@ -1,6 +1,7 @@
 //! The observations of the committed scenarios.
 
 mod fits;
+mod orchestrators;
 mod outages;
 mod supplies;
 
@@ -246,5 +247,6 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
     scenes.extend(supplies::scenes());
     scenes.extend(fits::scenes());
     scenes.extend(outages::scenes());
+    scenes.extend(orchestrators::scenes());
     scenes
 }

@@ -18,14 +18,19 @@ use pool_core::model::{
     CatalogEntry, CatalogFile, Format, Manifest, ModelFacts, ModelFile, Origin,
 };
 use pool_core::name::{FleetName, ModelId};
-use pool_core::observation::{DeviceInfo, Memory, ObservedWorker, Platform, PoolObservation};
+use pool_core::observation::{
+    DeviceInfo, Memory, ObservedOrchestrator, ObservedWorker, Platform, PoolObservation,
+};
+use pool_core::orchestrator::{ConfigFile, OrchestratorRecord, OrchestratorSpec, Settings};
+use pool_core::registration::BaseUrl;
 use pool_core::source::Source;
 use pool_core::supply::Rates;
 use pool_core::worker::{Canary, Supervise, WorkerRecord, WorkerSpec, WorkerState};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use reconciler::desired::{
-    Builds, Content, Desired, DesiredModel, DesiredPool, DesiredWorker, Purpose,
+    Builds, Content, Desired, DesiredConfig, DesiredLink, DesiredModel, DesiredPool, DesiredWorker,
+    Purpose,
 };
 use reconciler::observed::{Bare, PoolState};
 use reconciler::resolve::{Known, resolve};
@@ -100,6 +105,7 @@ pub fn resolved(text: &str) -> Desired {
     let known = Known {
         contents: contents.collect(),
         builds: builds(1),
+        configs: BTreeMap::new(),
     };
     resolve(&fleet, &known).unwrap()
 }
@@ -119,58 +125,122 @@ pub fn desired() -> impl Strategy<Value = Desired> {
         subsequence(&MODELS[..], 0..=2),
     );
     let pools = prop::collection::vec(pool, POOLS.len());
-    (pools, 0u8..2, 0..=POOLS.len()).prop_map(|(pools, version, local)| Desired {
-        fleet: FLEET.parse().unwrap(),
-        purpose: Purpose::Apply,
-        builds: builds(1),
-        declared: BTreeMap::new(),
-        pools: POOLS
-            .iter()
-            .zip(pools)
-            .enumerate()
-            .map(|(place, (pool, (workers, unknown, protected)))| {
-                let mut wanted = DesiredPool {
-                    is_local: place == local,
-                    ..DesiredPool::default()
-                };
-                for (name, model, device, slots, protect) in workers {
-                    if wanted.workers.contains_key(&address(name, pool, device)) {
-                        continue;
+    let orchestrator = prop::option::of((0..POOLS.len(), select(&ORCHESTRATOR_PORTS[..])));
+    (pools, 0u8..2, 0..=POOLS.len(), orchestrator).prop_map(
+        |(pools, version, local, orchestrator)| Desired {
+            fleet: FLEET.parse().unwrap(),
+            purpose: Purpose::Apply,
+            builds: builds(1),
+            declared: BTreeMap::new(),
+            pools: POOLS
+                .iter()
+                .zip(pools)
+                .enumerate()
+                .map(|(place, (pool, (workers, unknown, protected)))| {
+                    let mut wanted = DesiredPool {
+                        is_local: place == local,
+                        ..DesiredPool::default()
+                    };
+                    for (name, model, device, slots, protect) in workers {
+                        if wanted.workers.contains_key(&address(name, pool, device)) {
+                            continue;
+                        }
+                        let source = source(model);
+                        let content = if unknown.contains(&model) {
+                            Err("its folder is gone".into())
+                        } else {
+                            Ok(Arc::new(content(&source, manifest(model, version))))
+                        };
+                        let id: ModelId = model.parse().unwrap();
+                        wanted.models.insert(
+                            id.clone(),
+                            DesiredModel {
+                                source,
+                                content,
+                                protect: protected.contains(&model),
+                                max_outage_ms: None,
+                            },
+                        );
+                        let worker = DesiredWorker {
+                            model: id,
+                            device,
+                            slots,
+                            context: None,
+                            dtype: pool_core::weights::Dtype::Auto,
+                            quantize: None,
+                            advertise: None,
+                            supervise: Supervise::None,
+                            canary: Canary::default(),
+                            protect,
+                        };
+                        wanted.workers.insert(address(name, pool, device), worker);
                     }
-                    let source = source(model);
-                    let content = if unknown.contains(&model) {
-                        Err("its folder is gone".into())
-                    } else {
-                        Ok(Arc::new(content(&source, manifest(model, version))))
+                    wanted.link = match orchestrator {
+                        _ if wanted.workers.is_empty() => DesiredLink::None,
+                        Some(_) => DesiredLink::Fleet((place != 2).then(|| link_url(pool))),
+                        None => DesiredLink::Own,
                     };
-                    let id: ModelId = model.parse().unwrap();
-                    wanted.models.insert(
-                        id.clone(),
-                        DesiredModel {
-                            source,
-                            content,
-                            protect: protected.contains(&model),
-                            max_outage_ms: None,
-                        },
-                    );
-                    let worker = DesiredWorker {
-                        model: id,
-                        device,
-                        slots,
-                        context: None,
-                        dtype: pool_core::weights::Dtype::Auto,
-                        quantize: None,
-                        advertise: None,
-                        supervise: Supervise::None,
-                        canary: Canary::default(),
-                        protect,
-                    };
-                    wanted.workers.insert(address(name, pool, device), worker);
-                }
-                (pool.parse().unwrap(), wanted)
-            })
-            .collect(),
-    })
+                    if let Some((_, port)) = orchestrator.filter(|(home, _)| *home == place) {
+                        wanted.orchestrator = Some(orchestrator_spec(FLEET.parse().unwrap(), port));
+                        wanted.link = DesiredLink::Fleet(Some(link_url(pool)));
+                        let tenants = DesiredConfig {
+                            path: "tenants.yaml".into(),
+                            digest: config(version),
+                        };
+                        wanted.configs.insert(ConfigFile::Tenants, tenants);
+                    }
+                    (pool.parse().unwrap(), wanted)
+                })
+                .collect(),
+            home: orchestrator.map(|(home, _)| POOLS[home].parse().unwrap()),
+            warnings: Vec::new(),
+        },
+    )
+}
+
+/// What a file of the orchestrator holds at one of several versions.
+pub fn config(version: u8) -> Sha256 {
+    Sha256::of(format!("tenants {version}"))
+}
+
+/// Where the workers of a pool find the orchestrator.
+pub fn link_url(pool: &str) -> BaseUrl {
+    format!("http://{pool}:8080").parse().unwrap()
+}
+
+pub const ORCHESTRATOR_PORTS: [u16; 2] = [8080, 9000];
+
+pub fn orchestrator_spec(fleet: FleetName, port: u16) -> OrchestratorSpec {
+    OrchestratorSpec {
+        fleet,
+        listen: ([127, 0, 0, 1], port).into(),
+        supervise: Supervise::None,
+        settings: Settings::default(),
+        files: [ConfigFile::Tenants].into(),
+    }
+}
+
+/// One that serves.
+pub fn observed_orchestrator(
+    spec: OrchestratorSpec,
+    build: Option<Sha256>,
+) -> ObservedOrchestrator {
+    ObservedOrchestrator {
+        record: OrchestratorRecord {
+            version: OrchestratorRecord::VERSION,
+            spec_hash: spec.hash(),
+            spec,
+            process: None,
+            started_at: "2024-01-01T00:00:00Z".parse().unwrap(),
+            state: WorkerState::Ready,
+            log: "/home/rbee/logs/orchestrator.log".into(),
+            program: "/home/rbee/bin/orchestratord".into(),
+            failure: None,
+        },
+        build,
+        alive: true,
+        answers: true,
+    }
 }
 
 /// Two of the models are the hub's, one is a folder's.
@@ -295,5 +365,8 @@ pub fn fresh(bare: &Bare, build: Sha256) -> PoolState {
         arrived: BTreeMap::new(),
         models: Vec::new(),
         workers: Vec::new(),
+        orchestrators: Vec::new(),
+        links: BTreeMap::new(),
+        configs: BTreeMap::new(),
     }))
 }

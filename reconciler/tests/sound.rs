@@ -12,7 +12,11 @@ use crate::simulation;
 /// Whether a pool without a hive would be told to do it, and so with nothing to rely on.
 fn may_be_bare(action: &Action) -> bool {
     match &action.kind {
-        ActionKind::Fetch { .. } | ActionKind::Register { .. } => true,
+        ActionKind::Fetch { .. }
+        | ActionKind::Register { .. }
+        | ActionKind::Link { .. }
+        | ActionKind::Configure { .. }
+        | ActionKind::StartOrchestrator { .. } => true,
         ActionKind::Spawn { replaces, .. } => *replaces != Some(Order::StartFirst),
         _ => false,
     }

@@ -7,7 +7,7 @@ use pool_core::device::Device;
 use pool_core::digest::Sha256;
 use pool_core::facts::About;
 use pool_core::name::PoolName;
-use pool_core::observation::{ObservedModel, ObservedWorker, PoolObservation};
+use pool_core::observation::{ObservedLink, ObservedModel, ObservedWorker, PoolObservation};
 use pool_core::weights::Dtype;
 use pool_core::worker::{Supervise, WorkerSpec, WorkerState};
 use proptest::prelude::*;
@@ -78,6 +78,28 @@ fn spoil(observed: &mut Observed, pool: &PoolName, about: &About) -> Option<Work
                 .record;
             record.process.as_mut().unwrap().pid += 1000;
             return record.spec.address.clone();
+        }
+        About::Orchestrator => {
+            let mut all = seen.orchestrators.iter_mut();
+            let ours = all.find(|seen| seen.record.spec.fleet.as_str() == FLEET);
+            if let Some(ours) = ours {
+                ours.record.program += "-other";
+            } else {
+                let spec = simulation::orchestrator_spec(FLEET.parse().unwrap(), 7);
+                let stranger = simulation::observed_orchestrator(spec, None);
+                seen.orchestrators.push(stranger);
+            }
+        }
+        About::Config(file) => {
+            let of_fleet = seen.configs.entry(FLEET.parse().unwrap()).or_default();
+            of_fleet.insert(*file, Sha256::of("a stranger's"));
+        }
+        About::Link => {
+            let link = ObservedLink {
+                orchestrator: None,
+                token: Sha256::of("a stranger's"),
+            };
+            seen.links.insert(FLEET.parse().unwrap(), link);
         }
     }
     None
@@ -161,6 +183,9 @@ proptest! {
                     Some(About::Model(model.clone()))
                 }
                 ActionKind::Stop { worker, .. } => Some(About::Worker(worker.clone())),
+                ActionKind::Link { .. } | ActionKind::Unlink => Some(About::Link),
+                ActionKind::Configure { file, .. } => Some(About::Config(*file)),
+                ActionKind::StartOrchestrator { .. } | ActionKind::StopOrchestrator => Some(About::Orchestrator),
                 _ => None,
             };
             if let Some(about) = about.filter(|about| !is_bare || *about == About::Programs) {
@@ -192,6 +217,10 @@ proptest! {
                     Some(slack) => info.memory.available -= slack.min(info.memory.available),
                     None => info.memory.available /= 2,
                 }
+            }
+            for orchestrator in &mut seen.orchestrators {
+                orchestrator.answers = orchestrator.alive;
+                orchestrator.record.state = WorkerState::Ready;
             }
             seen.workers.push(stranger(None, None));
             seen.models.push(ObservedModel {

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser};
+use pool_core::address::WorkerAddress;
 use pool_core::device::Device;
 use pool_core::digest::Sha256;
 use pool_core::launch::WorkerLaunch;
-use pool_core::name::{ModelId, WorkerId};
+use pool_core::name::{FleetName, ModelId, WorkerId};
+use pool_core::registration::BaseUrl;
 use pool_core::weights::{Dtype, Quantization};
 
 /// Serve one model on one device over HTTP, and stream its answers.
@@ -63,6 +65,24 @@ struct Args {
     /// `RBEE_WORKER_TOKEN` gives one more
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     token_file: Option<PathBuf>,
+
+    /// Where it stands in its fleet: name/pool/device/ordinal
+    #[arg(long, value_name = "ADDRESS")]
+    address: Option<WorkerAddress>,
+
+    /// Its fleet
+    #[arg(long, value_name = "NAME")]
+    fleet: Option<FleetName>,
+
+    /// File with the fleet's token and where its orchestrator is, readable by its owner only; it may come, change and go
+    /// while the worker runs
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    link_file: Option<PathBuf>,
+
+    /// Collector that spans are sent to, by OTLP over HTTP: http://HOST:PORT [default: the variable
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`, else none]
+    #[arg(long, value_name = "URL")]
+    traces: Option<BaseUrl>,
 }
 
 fn slots() -> clap::builder::RangedI64ValueParser<u32> {
@@ -97,6 +117,10 @@ where
         dtype: args.dtype,
         quantize: args.quantize,
         token_file: args.token_file,
+        address: args.address,
+        fleet: args.fleet,
+        link_file: args.link_file,
+        traces: args.traces,
     })
 }
 
@@ -122,6 +146,10 @@ mod tests {
             dtype: Dtype::Bf16,
             quantize: Some(Quantization::Q4),
             token_file: Some("secrets/tokens".into()),
+            address: Some("chat.qwen-0.5b/mac/cuda:1/2".parse().unwrap()),
+            fleet: Some("home".parse().unwrap()),
+            link_file: Some("-fleets/home.json".into()),
+            traces: Some("http://127.0.0.1:4318".parse().unwrap()),
         };
         let small = WorkerLaunch {
             model_digest: None,
@@ -129,6 +157,10 @@ mod tests {
             dtype: Dtype::Auto,
             quantize: None,
             token_file: None,
+            address: None,
+            fleet: None,
+            link_file: None,
+            traces: None,
             device: Device::Cpu,
             model_dir: "-leading-dash".into(),
             ..full.clone()
@@ -163,6 +195,8 @@ mod tests {
             &["--model-dir", "m", "--context", "0"],
             &["--model-dir", "m", "--device", "gpu"],
             &["--model-dir", "m", "--listen", "localhost"],
+            &["--model-dir", "m", "--address", "chat/mac"],
+            &["--model-dir", "m", "--traces", "127.0.0.1:4318"],
             &["--model-dir", "m", "--frobnicate"],
         ] {
             assert!(read(args).is_err(), "{args:?}");

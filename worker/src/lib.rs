@@ -12,7 +12,7 @@
 //! | [`engine`] | the inference thread: slots, queue, steps, sampling |
 //! | `http` | the endpoints; their types are [`pool_core::serving`] |
 //! | [`metrics`] | what is counted for Prometheus |
-//! | [`tokens`] | the bearer tokens of clients |
+//! | `registrar` | telling the orchestrator what this worker is |
 //! | [`server`] | one worker from bound listener to exit |
 //! | [`threads`] | how many threads compute |
 //!
@@ -33,8 +33,7 @@ pub mod gguf;
 mod http;
 pub mod metrics;
 pub mod model;
-mod random;
+mod registrar;
 pub mod server;
 pub mod text;
 pub mod threads;
-pub mod tokens;

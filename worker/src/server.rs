@@ -1,23 +1,26 @@
 //! One worker, from its bound listener to its exit.
 
-mod connections;
-
 use std::future::Future;
 use std::hash::RandomState;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http_front::connections;
+use http_front::link::{self, LinkError, LinkFile};
+use http_front::tokens::{TokenError, Tokens};
+use http_front::traces::Traces;
 use jiff::Timestamp;
 use pool_core::launch::WorkerLaunch;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::task::JoinSet;
 
 use crate::engine::{Engine, Limits};
 use crate::http::{Service, router};
 use crate::metrics::Metrics;
 use crate::model::{Model, ModelError, Options};
-use crate::tokens::{TokenError, Tokens};
+use crate::registrar::Registrar;
 
 /// What [`run`] goes by, beside the launch.
 #[derive(Debug, Clone)]
@@ -30,6 +33,8 @@ pub struct Settings {
     pub keep_alive: Duration,
     /// What clients have to show; nothing when empty.
     pub tokens: Tokens,
+    /// Where spans go.
+    pub traces: Traces,
     /// Connections at one time; others wait until one of them ends.
     pub connections: usize,
     /// How long a client may take to send the head of a request.
@@ -48,6 +53,7 @@ impl Default for Settings {
             drain: Duration::from_secs(4),
             keep_alive: Duration::from_secs(10),
             tokens: Tokens::default(),
+            traces: Traces::default(),
             connections: 1024,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
@@ -69,7 +75,11 @@ pub enum WorkerError {
     #[error(transparent)]
     Tokens(#[from] TokenError),
     #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error(transparent)]
     Model(#[from] ModelError),
+    #[error("cannot speak HTTP to an orchestrator")]
+    Http(#[from] reqwest::Error),
     #[error("the inference thread failed")]
     Panicked,
     #[error("the system refused a thread or a socket")]
@@ -86,25 +96,32 @@ impl WorkerError {
             }
             Self::NotLoopback(address) => {
                 format!(
-                    "have clients show a token: give --token-file FILE; or give --listen 127.0.0.1:{} and reach it through SSH",
+                    "have clients show a token: give --token-file FILE, or the --link-file of a fleet; or give --listen 127.0.0.1:{} and reach it through SSH",
                     address.port()
                 )
             }
             Self::Tokens(error) => error.help(),
+            Self::Link(error) => error.help(),
             Self::Model(error) => error.help(),
             Self::Panicked => {
                 "the lines above say where; this is a fault of the worker: please report it"
                     .to_owned()
             }
-            Self::System(_) => "check the limits of this user (`ulimit -a`)".to_owned(),
+            Self::Http(_) | Self::System(_) => {
+                "check the limits of this user (`ulimit -a`)".to_owned()
+            }
         }
     }
 }
 
-/// Takes the address for this worker. One that others reach needs tokens.
-pub async fn bind(address: SocketAddr, tokens: &Tokens) -> Result<TcpListener, WorkerError> {
+/// Takes the address for this worker. One that others reach needs tokens, its own or that of its fleet.
+pub async fn bind(launch: &WorkerLaunch, tokens: &Tokens) -> Result<TcpListener, WorkerError> {
+    let address = launch.listen;
     if tokens.is_empty() && !address.ip().is_loopback() {
-        return Err(WorkerError::NotLoopback(address));
+        let link = launch.link_file.as_deref().map(link::read).transpose()?;
+        if link.flatten().is_none() {
+            return Err(WorkerError::NotLoopback(address));
+        }
     }
     TcpListener::bind(address)
         .await
@@ -133,8 +150,9 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
     load: impl FnOnce(&dyn Fn(u8)) -> Result<Model, ModelError> + Send + 'static,
 ) -> Result<(), WorkerError> {
+    let address = listener.local_addr()?;
     tracing::info!(
-        address = %listener.local_addr()?,
+        %address,
         worker_id = %launch.worker_id,
         model = %launch.model,
         device = %launch.device,
@@ -147,11 +165,15 @@ pub async fn serve(
     let metrics = Arc::new(Metrics::new(&launch));
     let counted = Arc::clone(&metrics);
     let (engine, ended) = Engine::start(launch.model.clone(), limits, counted, load)?;
+    let link = launch.link_file.clone().map(LinkFile::open).map(Arc::new);
     let service = Arc::new(Service {
         launch,
         engine,
         metrics,
+        asks_token: !settings.tokens.is_empty() || !address.ip().is_loopback(),
         tokens: settings.tokens,
+        traces: settings.traces,
+        link: link.clone(),
         started: Instant::now(),
         started_at: Timestamp::now(),
         keep_alive: settings.keep_alive,
@@ -170,6 +192,12 @@ pub async fn serve(
     let router = router(Arc::clone(&service));
     let server = tokio::spawn(connections::serve(listener, router, limits, closing));
 
+    // Ends with this worker.
+    let mut registrar = JoinSet::new();
+    if let Some(link) = link {
+        registrar.spawn(Registrar::new(Arc::clone(&service), address)?.run(link));
+    }
+
     tokio::select! {
         () = shutdown => {}
         () = service.shutdown.notified() => {}
@@ -182,8 +210,9 @@ pub async fn serve(
     tracing::info!("draining");
     service.engine.drain(settings.drain).await;
     let _ = close.send(());
-    // A client that does not read its stream must not keep the process alive.
-    let _ = tokio::time::timeout(LAST_BYTES, server).await;
+    // Neither a client that does not read its stream nor an orchestrator that does not answer keeps the process alive.
+    let last = async { tokio::join!(server, registrar.join_next()) };
+    let _ = tokio::time::timeout(LAST_BYTES, last).await;
     tracing::info!("stopped");
     Ok(())
 }

@@ -5,6 +5,8 @@
 
 mod answers;
 mod batches;
+#[path = "../../examples/collector.rs"]
+mod collector;
 mod contract;
 mod families;
 mod fit;
@@ -14,8 +16,10 @@ mod networks;
 mod openai;
 mod oracle;
 mod python;
+mod registers;
 mod shutdown;
 mod startup;
 mod streams;
 mod support;
 mod tokens;
+mod traces;

@@ -1,14 +1,14 @@
 //! The worker as programs of others see it: OpenAI's own client, and schemathesis with the worker's own description.
 
-use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
-
-use pool_core::digest::Sha256;
 
 use crate::support::{Binary, Folder, tiny, token_file};
+
+#[path = "../../examples/packages.rs"]
+mod packages;
+
+use packages::run;
 
 const TOKEN: &str = "a-token-of-the-tests";
 
@@ -16,43 +16,8 @@ fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python")
 }
 
-/// Runs a command that must succeed. What it writes is seen at once: the first run installs a lot.
-fn run(command: &mut Command) {
-    let _ = writeln!(std::io::stderr(), "$ {command:?}");
-    assert!(command.status().unwrap().success(), "{command:?}");
-}
-
-/// The folder of a virtual environment with the required packages, made on first use and kept.
-fn environment() -> &'static Path {
-    static MADE: OnceLock<PathBuf> = OnceLock::new();
-    MADE.get_or_init(|| {
-        let requirements = scripts().join("requirements.txt");
-        let version = Sha256::of(std::fs::read(&requirements).unwrap()).short();
-        let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let folder = root.join(format!("python-{version}"));
-        // Another test run may be making it just now.
-        let lock = File::create(folder.with_extension("lock")).unwrap();
-        lock.lock().unwrap();
-        let whole = folder.join("whole");
-        if !whole.exists() {
-            run(Command::new("python3")
-                .args(["-m", "venv", "--clear"])
-                .arg(&folder));
-            let mut pip = Command::new(folder.join("bin/python"));
-            pip.args([
-                "-m",
-                "pip",
-                "install",
-                "--no-deps",
-                "--progress-bar",
-                "off",
-                "-r",
-            ]);
-            run(pip.arg(&requirements));
-            File::create(whole).unwrap();
-        }
-        folder
-    })
+fn python() -> PathBuf {
+    packages::python("python-clients", &scripts().join("requirements.txt"))
 }
 
 /// The real binary with a token.
@@ -66,13 +31,13 @@ fn serve(model_dir: &Path, tokens: &Path, more: &[&str]) -> (Binary, String) {
 
 #[test]
 fn the_official_openai_client_works() {
-    let environment = environment();
+    let python = python();
     let tokens = token_file(TOKEN);
     let endless = Folder::endless();
     let (_answers, answers) = serve(&tiny(), tokens.path(), &[]);
     let (_sings, sings) = serve(endless.path(), tokens.path(), &["--slots", "1"]);
     let work = tempfile::tempdir().unwrap();
-    run(Command::new(environment.join("bin/python"))
+    run(Command::new(python.join("python"))
         .args(["-m", "pytest", "-q", "-p", "no:cacheprovider"])
         .arg(scripts().join("test_openai_client.py"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -85,11 +50,11 @@ fn the_official_openai_client_works() {
 /// All endpoints but `/shutdown`, which would end the worker.
 #[test]
 fn schemathesis_finds_no_failure() {
-    let environment = environment();
+    let python = python();
     let tokens = token_file(TOKEN);
     let (_binary, url) = serve(&tiny(), tokens.path(), &[]);
     let work = tempfile::tempdir().unwrap();
-    run(Command::new(environment.join("bin/st"))
+    run(Command::new(python.join("st"))
         .arg("run")
         .arg(format!("{url}/openapi.json"))
         .arg(format!("--header=Authorization: Bearer {TOKEN}"))

@@ -102,6 +102,10 @@ pub fn launch(model_dir: &Path) -> WorkerLaunch {
         dtype: Dtype::Auto,
         quantize: None,
         token_file: None,
+        address: None,
+        fleet: None,
+        link_file: None,
+        traces: None,
     }
 }
 
@@ -134,7 +138,7 @@ impl Server {
         settings: Settings,
         load: impl FnOnce(&dyn Fn(u8)) -> Result<Model, ModelError> + Send + 'static,
     ) -> Self {
-        let listener = bind(launch.listen, &settings.tokens).await.unwrap();
+        let listener = bind(&launch, &settings.tokens).await.unwrap();
         let client = Client::new(&listener.local_addr().unwrap().to_string());
         let (shutdown, asked) = oneshot::channel();
         // Without a word of the test the worker runs until the test is over.
@@ -180,7 +184,7 @@ impl Binary {
         let mut child = Command::new(env!("CARGO_BIN_EXE_llm-worker-rbee"))
             .args(args)
             .env_remove("RUST_LOG")
-            .env_remove(worker::tokens::VARIABLE)
+            .env_remove(http_front::tokens::VARIABLE)
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -1,10 +1,10 @@
 //! Who may ask a worker.
 
+use http_front::tokens::Tokens;
 use pool_core::serving::{ErrorBody, ErrorCode};
 use reqwest::Method;
 use serde_json::{Value, json};
 use worker::server::Settings;
-use worker::tokens::Tokens;
 
 use crate::support::{Binary, Folder, Server, ask, launch, sing, tiny, token_file, within};
 
@@ -143,7 +143,7 @@ async fn the_token_of_the_variable_counts() {
         "--listen",
         "127.0.0.1:0",
     ];
-    let mut binary = Binary::spawn_with(&args, &[(worker::tokens::VARIABLE, TOKEN)]);
+    let mut binary = Binary::spawn_with(&args, &[(http_front::tokens::VARIABLE, TOKEN)]);
     let line = binary.line_with("address=");
     let (_, address) = line.split_once("address=").unwrap();
     let client = crate::support::Client::new(address.split_whitespace().next().unwrap());
@@ -187,9 +187,9 @@ fn a_token_that_cannot_be_read_stops_the_start() {
     };
     let log = start(&|command| {
         let token = std::ffi::OsStr::from_bytes(b"0123456789abcdef\xff");
-        command.env(worker::tokens::VARIABLE, token);
+        command.env(http_front::tokens::VARIABLE, token);
     });
-    assert!(log.contains(worker::tokens::VARIABLE), "{log}");
+    assert!(log.contains(http_front::tokens::VARIABLE), "{log}");
     let dir = tempfile::tempdir().unwrap();
     let pipe = dir.path().join("tokens");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();

@@ -25,52 +25,125 @@ const RUNTIMES: &[&str] = &[
     "rand",
 ];
 
-/// For each crate of ours, those of ours that it must not reach; the local hub is for tests, and nothing shipped has it.
-const WALLS: [(&str, &[&str]); 7] = [
+/// For each crate of ours, those of ours that it must not reach; the local hub and the mock worker
+/// are for tests, and nothing shipped has them.
+const WALLS: [(&str, &[&str]); 10] = [
     (
         "pool-core",
+        &[
+            "rbee-http",
+            "reconciler",
+            "rbee-keeper",
+            "rbee-hive",
+            "llm-worker-rbee",
+            "orchestratord",
+            "local-hub",
+            "mock-worker",
+        ],
+    ),
+    (
+        "rbee-http",
+        &[
+            "reconciler",
+            "rbee-keeper",
+            "rbee-hive",
+            "llm-worker-rbee",
+            "orchestratord",
+            "local-hub",
+            "mock-worker",
+        ],
+    ),
+    (
+        "reconciler",
+        &[
+            "rbee-http",
+            "rbee-keeper",
+            "rbee-hive",
+            "llm-worker-rbee",
+            "orchestratord",
+            "local-hub",
+            "mock-worker",
+        ],
+    ),
+    (
+        "rbee-keeper",
+        &[
+            "rbee-http",
+            "rbee-hive",
+            "llm-worker-rbee",
+            "orchestratord",
+            "local-hub",
+            "mock-worker",
+        ],
+    ),
+    (
+        "rbee-hive",
+        &[
+            "rbee-http",
+            "reconciler",
+            "rbee-keeper",
+            "llm-worker-rbee",
+            "orchestratord",
+            "local-hub",
+            "mock-worker",
+        ],
+    ),
+    (
+        "llm-worker-rbee",
+        &[
+            "reconciler",
+            "rbee-keeper",
+            "rbee-hive",
+            "orchestratord",
+            "local-hub",
+            "mock-worker",
+        ],
+    ),
+    (
+        "orchestratord",
         &[
             "reconciler",
             "rbee-keeper",
             "rbee-hive",
             "llm-worker-rbee",
             "local-hub",
+            "mock-worker",
         ],
-    ),
-    (
-        "reconciler",
-        &["rbee-keeper", "rbee-hive", "llm-worker-rbee", "local-hub"],
-    ),
-    (
-        "rbee-keeper",
-        &["rbee-hive", "llm-worker-rbee", "local-hub"],
-    ),
-    (
-        "rbee-hive",
-        &["reconciler", "rbee-keeper", "llm-worker-rbee", "local-hub"],
-    ),
-    (
-        "llm-worker-rbee",
-        &["reconciler", "rbee-keeper", "rbee-hive", "local-hub"],
     ),
     (
         "local-hub",
         &[
             "pool-core",
+            "rbee-http",
             "reconciler",
             "rbee-keeper",
             "rbee-hive",
             "llm-worker-rbee",
+            "orchestratord",
+        ],
+    ),
+    (
+        "mock-worker",
+        &[
+            "rbee-http",
+            "reconciler",
+            "rbee-keeper",
+            "rbee-hive",
+            "llm-worker-rbee",
+            "orchestratord",
+            "local-hub",
         ],
     ),
     (
         "xtask",
         &[
             "pool-core",
+            "rbee-http",
             "reconciler",
             "rbee-keeper",
             "rbee-hive",
             "llm-worker-rbee",
+            "orchestratord",
         ],
     ),
 ];

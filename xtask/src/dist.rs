@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 
 use crate::{cargo, check, root, say};
 
-const BINARIES: [&str; 3] = ["rbee", "rbee-hive", "llm-worker-rbee"];
+const BINARIES: [&str; 4] = ["rbee", "rbee-hive", "llm-worker-rbee", "orchestratord"];
 
 /// Builds for this machine, or for another target.
 pub fn run(target: Option<String>) -> anyhow::Result<()> {

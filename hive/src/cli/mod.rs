@@ -1,6 +1,8 @@
 //! The command line.
 
+mod logs;
 mod models;
+mod orchestrator;
 mod progress;
 mod status;
 mod table;
@@ -38,13 +40,20 @@ pub enum Command {
     /// The workers of the pool
     #[command(subcommand)]
     Worker(worker::Command),
+    /// The orchestrators of the pool
+    #[command(subcommand)]
+    Orchestrator(orchestrator::Command),
     /// Everything at one look: machine, devices, models, workers
     Status,
     /// The devices that a worker can compute on
     Devices,
     /// Speak with `rbee`: calls on stdin, replies on stdout
-    Rpc,
-    /// Become a worker in a session of its own
+    Rpc {
+        /// In place of `RBEE_HOME`
+        #[arg(long, value_name = "FOLDER", allow_hyphen_values = true)]
+        home: Option<OsString>,
+    },
+    /// Become another program in a session of its own
     #[command(hide = true)]
     Launch {
         program: OsString,
@@ -54,11 +63,18 @@ pub enum Command {
 }
 
 impl Cli {
-    /// `rbee-hive rpc`.
-    pub const RPC: Self = Self {
-        json: false,
-        command: Command::Rpc,
-    };
+    /// `rbee-hive rpc [--home FOLDER]`, without all that a command line could say: a plan starts one on every pool.
+    pub fn rpc(arguments: &[OsString]) -> Option<Self> {
+        let home = match arguments {
+            [rpc] if rpc == "rpc" => None,
+            [rpc, flag, home] if rpc == "rpc" && flag == "--home" => Some(home.clone()),
+            _ => return None,
+        };
+        Some(Self {
+            json: false,
+            command: Command::Rpc { home },
+        })
+    }
 }
 
 /// Carries out a command.
@@ -67,12 +83,13 @@ pub async fn run(hive: &Hive, cli: Cli) -> Result<()> {
     match cli.command {
         Command::Models(command) => models::run(hive, command, &output).await,
         Command::Worker(command) => worker::run(hive, command, &output).await,
+        Command::Orchestrator(command) => orchestrator::run(hive, command, &output).await,
         Command::Status => status::run(hive, &output).await,
         Command::Devices => {
             let devices = machine::devices(machine::memory());
             output.print(&devices, || table::devices(&devices))
         }
-        Command::Rpc => {
+        Command::Rpc { .. } => {
             let input = BufReader::with_capacity(256 * 1024, tokio::io::stdin());
             rpc::serve(hive, input, tokio::io::stdout(), SILENCE)
                 .await

@@ -28,6 +28,7 @@ fn text(pool: &PoolObservation) -> String {
         Some(table::devices(&pool.devices)),
         (!pool.models.is_empty()).then(|| table::models(&pool.models)),
         (!pool.workers.is_empty()).then(|| table::workers(&pool.workers)),
+        (!pool.orchestrators.is_empty()).then(|| table::orchestrators(&pool.orchestrators)),
     ];
     for part in parts.into_iter().flatten() {
         text.push('\n');

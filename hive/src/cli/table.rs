@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use pool_core::name::FleetName;
-use pool_core::observation::{DeviceInfo, ObservedModel, ObservedWorker};
+use pool_core::observation::{DeviceInfo, ObservedModel, ObservedOrchestrator, ObservedWorker};
 use pool_core::units::bytes;
 
 /// Rows below their headings, as wide as the widest cell, three spaces between.
@@ -96,6 +96,24 @@ pub fn workers(workers: &[ObservedWorker]) -> String {
         "WORKER", "MODEL", "DEVICE", "LISTEN", "STATE", "PID", "UP", "FLEET", "ADDRESS",
     ];
     render(headings, &rows)
+}
+
+pub fn orchestrators(orchestrators: &[ObservedOrchestrator]) -> String {
+    let rows: Vec<_> = orchestrators
+        .iter()
+        .map(|orchestrator| {
+            let record = &orchestrator.record;
+            let process = record.process.as_ref().filter(|_| orchestrator.alive);
+            [
+                record.spec.fleet.to_string(),
+                record.spec.listen.to_string(),
+                orchestrator.condition().into(),
+                process.map_or("-".into(), |process| process.pid.to_string()),
+                process.map_or("-".into(), |_| age(record.started_at)),
+            ]
+        })
+        .collect();
+    render(["ORCHESTRATOR OF", "LISTEN", "STATE", "PID", "UP"], &rows)
 }
 
 fn owner(fleet: Option<&FleetName>, protect: bool) -> String {

@@ -9,12 +9,11 @@ use pool_core::name::{ModelId, WorkerId};
 use pool_core::rpc::{ErrorCode, Progress};
 use pool_core::weights::{Dtype, Quantization};
 use pool_core::worker::{Supervise, WorkerRecord, WorkerSpec};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::task::JoinSet;
 
-use super::{Output, print_bytes, table};
-use crate::error::{Result, fail, io_error};
-use crate::workers::{self, Follow, SpawnOptions, StopOptions};
+use super::{Output, table};
+use crate::error::{Result, fail};
+use crate::workers::{self, SpawnOptions, StopOptions};
 use crate::{Hive, models, observe};
 
 #[derive(Debug, Subcommand)]
@@ -202,28 +201,13 @@ async fn logs(hive: &Hive, worker: &str, follow: bool) -> Result<()> {
             (path.ok_or(error)?, None)
         }
     };
-    let mut log = Follow::open(&hive.home, &path, record.filter(|_| follow))?;
-    let parent = rustix::process::getppid();
-    while let Some(bytes) = log.more().map_err(|e| io_error("read", &path, &e))? {
-        print_bytes(&bytes)?;
-        // Over SSH nothing else tells that the reader has left; on a machine, a pipe that nobody reads does.
-        if rustix::process::getppid() != parent || is_unread(&io::stdout()) {
-            return Ok(());
-        }
-        if bytes.is_empty() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-    Ok(())
-}
-
-/// Whether nobody will read what is written there, without writing anything.
-fn is_unread(output: &impl std::os::fd::AsFd) -> bool {
-    let mut asked = [PollFd::new(output, PollFlags::empty())];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
+    let home = hive.home.clone();
+    let record = record.filter(|_| follow);
+    let is_gone = move || {
+        let process = record
+            .as_ref()
+            .map(|record| workers::process_of(&home, record));
+        process.flatten().is_none()
     };
-    let gone = PollFlags::ERR | PollFlags::HUP;
-    poll(&mut asked, Some(&now)).is_ok() && asked[0].revents().intersects(gone)
+    super::logs::print(&path, is_gone).await
 }

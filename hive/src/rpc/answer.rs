@@ -13,7 +13,7 @@ use crate::expect::Expect;
 use crate::home::Locked;
 use crate::serve::Server;
 use crate::workers::{SpawnOptions, StopOptions};
-use crate::{Hive, fetch, hub, models, observe, workers};
+use crate::{Hive, fetch, hub, links, models, observe, orchestrators, workers};
 
 /// Carries out what was asked, where what it `expect`s is so.
 pub async fn answer(
@@ -107,6 +107,46 @@ pub async fn answer(
             let stopped = workers::stop(hive, &worker, options).await;
             stopped.map(Outcome::Stopped)
         }
+        Request::StartOrchestrator { spec } => {
+            let progress = |progress| replies.progress(progress);
+            let started = orchestrators::start(hive, *spec, &expect, &progress).await;
+            started.map(Outcome::Started)
+        }
+        Request::StopOrchestrator { fleet } => {
+            orchestrators::stop(hive, &fleet, &expect, true).await?;
+            Ok(Outcome::Changed)
+        }
+        Request::Configure {
+            fleet,
+            file,
+            content,
+        } => {
+            let configure = || orchestrators::config::configure(&home()?, &fleet, file, &content);
+            block_in_place(configure)?;
+            Ok(Outcome::Changed)
+        }
+        Request::Link {
+            fleet,
+            orchestrator,
+            token,
+        } => {
+            block_in_place(|| links::write(&home()?, &fleet, orchestrator, token))?;
+            Ok(Outcome::Changed)
+        }
+        Request::Unlink { fleet } => {
+            block_in_place(|| links::remove(&home()?, &fleet))?;
+            Ok(Outcome::Changed)
+        }
+        Request::Token { fleet } => {
+            let link = block_in_place(|| links::load(&hive.home, &fleet))?;
+            link.map(|link| Outcome::Token(link.token)).ok_or_else(|| {
+                fail(
+                    ErrorCode::NotFound,
+                    format!("there is no token of the fleet {fleet} here"),
+                    "plan again",
+                )
+            })
+        }
         Request::Command { argv, access } => {
             let exit = command::run(hive, &argv, &access, replies).await;
             exit.map(Outcome::Exit)
@@ -154,6 +194,11 @@ fn owner(hive: &Hive, request: &Request) -> Option<FleetName> {
         Request::Spawn { spec, .. } => spec.fleet.clone(),
         Request::Unregister { owner, .. } | Request::Stop { owner, .. } => owner.clone(),
         Request::Protect { owner, .. } | Request::Adopt { owner, .. } => Some(owner.clone()),
+        Request::StartOrchestrator { spec } => Some(spec.fleet.clone()),
+        Request::StopOrchestrator { fleet }
+        | Request::Link { fleet, .. }
+        | Request::Configure { fleet, .. }
+        | Request::Unlink { fleet } => Some(fleet.clone()),
         Request::Fetch { model, .. } | Request::Publish { model } => {
             models::find(&hive.home, model).ok()?.fleet
         }

@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, StdinLock, Write};
 
 use pool_core::rpc::{Call, Event, GREETING, Hello, Outcome, PROTOCOL, Reply, Request};
 
-use crate::{Hive, machine, observe};
+use crate::{Hive, builds, machine, observe};
 
 /// Greets, and answers as long as nothing but observations is asked. Returns whether another call waits: it is not read,
 /// and [`super::serve`] finds it on stdin.
@@ -17,6 +17,7 @@ pub fn look(hive: &Hive) -> io::Result<bool> {
         protocol: PROTOCOL,
         version: pool_core::VERSION.to_owned(),
         platform: Some(machine::platform()),
+        build: builds::own(hive),
     };
     writeln!(output, "{GREETING}{}", serde_json::to_string(&hello)?)?;
     output.flush()?;

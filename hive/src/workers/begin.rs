@@ -6,10 +6,11 @@ use pool_core::name::WorkerId;
 use pool_core::rpc::{ErrorCode, HiveError};
 use pool_core::worker::{WorkerRecord, WorkerSpec, WorkerState};
 
-use super::{SpawnOptions, ports, record, start, supervise};
+use super::{SpawnOptions, ports, record, start};
 use crate::error::{Result, fail};
 use crate::home::Locked;
-use crate::{Hive, machine, models, random_hex};
+use crate::services::{self, supervise};
+use crate::{Hive, links, machine, models, random_hex};
 
 /// The records in the place of a spec.
 #[derive(Debug, Default)]
@@ -67,10 +68,16 @@ pub fn begin(
     options: &SpawnOptions,
 ) -> Result<WorkerRecord> {
     check(home, &spec)?;
-    let program = start::program(hive)?;
+    let program = services::program(hive, "llm-worker-rbee")?;
+    if let Some(fleet) = &spec.fleet
+        && !spec.listen_ip().is_loopback()
+    {
+        // Nobody else may use the model.
+        links::ensure(home, fleet)?;
+    }
     let listen = match options.port {
         Some(port) => ports::exactly(spec.listen_ip(), port)?,
-        None => ports::first_free(spec.listen_ip(), FIRST_WORKER_PORT, &record::users(home)?)?,
+        None => ports::first_free(home, spec.listen_ip(), FIRST_WORKER_PORT)?,
     };
     let id = new_id(home, &spec)?;
     let mut record = WorkerRecord {

@@ -9,6 +9,7 @@ use pool_core::serving::{
     ErrorBody, ExecuteRequest, Health, Input, Message, Ready, Sampling, SseParser, StreamCheck,
     StreamFault,
 };
+use pool_core::supply::Secret;
 use pool_core::worker::{Canary, WorkerRecord};
 use reqwest::{Client, StatusCode};
 
@@ -102,21 +103,22 @@ impl std::fmt::Display for Unanswered {
     }
 }
 
-/// Has a real request answered.
+/// Has a real request answered; `token` is that of its fleet, which a worker that others reach asks for.
 pub async fn canary(
     client: &Client,
     record: &WorkerRecord,
     canary: &Canary,
+    token: Option<&Secret>,
 ) -> Result<(), Unanswered> {
     let chat = Input::Messages(vec![Message {
         role: "user".into(),
         content: canary.prompt.clone(),
     }]);
-    let got = match execute(client, record, chat, canary.max_tokens).await {
+    let got = match execute(client, record, chat, canary.max_tokens, token).await {
         // A model without a chat template takes no messages.
         Err(Unanswered::Refused(_)) => {
             let prompt = Input::Prompt(canary.prompt.clone());
-            execute(client, record, prompt, canary.max_tokens).await?
+            execute(client, record, prompt, canary.max_tokens, token).await?
         }
         answered => answered?,
     };
@@ -135,6 +137,7 @@ async fn execute(
     record: &WorkerRecord,
     input: Input,
     max_tokens: u32,
+    token: Option<&Secret>,
 ) -> Result<String, Unanswered> {
     let request = ExecuteRequest {
         job_id: format!("canary-{}", crate::random_hex()),
@@ -145,7 +148,10 @@ async fn execute(
         cache_salt: None,
     };
     let broken = |e: reqwest::Error| Unanswered::Broken(chain(&e));
-    let send = client.post(url(record.listen, "/execute")).json(&request);
+    let mut send = client.post(url(record.listen, "/execute")).json(&request);
+    if let Some(token) = token {
+        send = send.bearer_auth(token.expose());
+    }
     let mut answer = send.send().await.map_err(broken)?;
     let status = answer.status();
     if status != StatusCode::OK {

@@ -1,18 +1,16 @@
 //! `workers/<id>.json`: one worker process, from the moment before it is started.
 
 use std::io;
-use std::time::{Duration, Instant};
 
 use pool_core::launch::WorkerLaunch;
 use pool_core::name::WorkerId;
 use pool_core::rpc::{ErrorCode, HiveError};
 use pool_core::worker::{ProcessIdentity, WorkerRecord, WorkerState};
 
-use super::{log, supervise};
 use crate::error::{Result, fail, io_error};
-use crate::file::{misnamed, read_json, sync_folder, write_json};
+use crate::file::{self, misnamed, read_json, write_json};
 use crate::home::{Home, Locked};
-use crate::process;
+use crate::services::Service;
 
 /// All records, the oldest first.
 pub fn all(home: &Home) -> Result<Vec<WorkerRecord>> {
@@ -56,12 +54,8 @@ pub fn save(home: &Locked, record: &WorkerRecord) -> Result<()> {
 
 /// Forgets a worker that is gone, and has its supervisor forget it.
 pub fn remove(home: &Locked, record: &WorkerRecord) -> Result<()> {
-    supervise::forget(home, record)?;
-    let path = home.record(&record.id);
-    match std::fs::remove_file(&path).and_then(|()| sync_folder(&home.workers())) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &path, &e)),
-        _ => Ok(()),
-    }
+    service_of(home, record).forget(home)?;
+    file::remove(&home.record(&record.id))
 }
 
 /// The one worker that a person means: by its id, the start of its id, or its address.
@@ -98,31 +92,10 @@ fn no_worker(text: &str) -> HiveError {
     )
 }
 
-/// The process of a worker while it lives, also when the hive that started it was killed before it
-/// could write it down, or when its supervisor started it again.
+/// The process of a worker while it lives.
 pub fn process_of(home: &Home, record: &WorkerRecord) -> Option<ProcessIdentity> {
-    match &record.process {
-        Some(process) if process::is_alive(process) => Some(process.clone()),
-        _ if !record.spec.supervise.is_none() => supervise::find(home, record),
-        None if record.state == WorkerState::Starting => find_started(home, record),
-        _ => None,
-    }
-}
-
-/// Looks for the process of a start that was cut short, by its command line.
-///
-/// A process has none for a moment while it becomes another program. What it has all the time is
-/// its log, so as long as that is held the process is there and is looked for again.
-fn find_started(home: &Home, record: &WorkerRecord) -> Option<ProcessIdentity> {
-    let arguments = launch_of(home, record).to_argv();
-    let deadline = Instant::now() + Duration::from_secs(1);
-    loop {
-        let found = process::find(&arguments);
-        if found.is_some() || !log::is_held(&home.log(&record.id)) || Instant::now() > deadline {
-            return found;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    let is_starting = record.state == WorkerState::Starting;
+    service_of(home, record).process(record.process.as_ref(), is_starting)
 }
 
 /// The records whose process lives.
@@ -147,5 +120,60 @@ pub fn launch_of(home: &Home, record: &WorkerRecord) -> WorkerLaunch {
         dtype: spec.dtype,
         quantize: spec.quantize,
         token_file: None,
+        address: spec.address.clone(),
+        fleet: spec.fleet.clone(),
+        link_file: spec.fleet.as_ref().map(|fleet| home.link(fleet)),
+        traces: None,
+    }
+}
+
+/// How its process is started and looked after.
+pub fn service_of(home: &Home, record: &WorkerRecord) -> Service {
+    let spec = &record.spec;
+    let address = spec.address.as_ref();
+    let known_as = address.map_or_else(|| record.id.to_string(), ToString::to_string);
+    Service {
+        name: record.id.to_string(),
+        title: format!("worker {known_as}"),
+        program: record.program.clone(),
+        arguments: launch_of(home, record).to_argv(),
+        log: home.log(&record.id),
+        supervise: spec.supervise,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_of_a_fleet_is_started_with_its_link_and_no_other_is() {
+        let home = Home::new("/rbee".as_ref()).unwrap();
+        let mut record: WorkerRecord = serde_json::from_value(serde_json::json!({
+            "version": WorkerRecord::VERSION,
+            "id": "w-1",
+            "spec_hash": pool_core::digest::Sha256::of("spec"),
+            "address": "chat/blep/cpu/0",
+            "fleet": "home",
+            "model": "tiny",
+            "model_digest": pool_core::digest::Sha256::of("model"),
+            "device": "cpu",
+            "slots": 1,
+            "listen": "127.0.0.1:8001",
+            "started_at": "2026-01-01T00:00:00Z",
+            "state": "ready",
+            "log": "/rbee/logs/w-1.log",
+            "program": "/rbee/bin/llm-worker-rbee",
+        }))
+        .unwrap();
+        let launch = launch_of(&home, &record);
+        assert_eq!(launch.address, record.spec.address);
+        assert_eq!(launch.fleet, record.spec.fleet);
+        assert_eq!(
+            launch.link_file.unwrap(),
+            home.root().join("fleets/home.json")
+        );
+        record.spec.fleet = None;
+        assert_eq!(launch_of(&home, &record).link_file, None);
     }
 }

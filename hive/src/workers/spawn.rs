@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use pool_core::rpc::{ErrorCode, HiveError, Progress};
+use pool_core::supply::Secret;
 use pool_core::worker::{Canary, WorkerRecord, WorkerSpec, WorkerState};
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::ready::{self, Reported, Unanswered};
-use super::{begin, log, ports, record, start, stop, supervise, tidy};
+use super::{begin, ports, record, start};
 use crate::error::{Result, fail};
 use crate::expect::Expect;
 use crate::home::Locked;
-use crate::{Hive, process};
+use crate::services::{self, log};
+use crate::{Hive, links, process, tidy};
 
 /// How a worker is spawned, apart from what it is.
 #[derive(Debug)]
@@ -125,10 +127,11 @@ async fn wait(
 ) -> std::result::Result<Ready, Trouble> {
     let mut last = None;
     let mut was_loading = false;
+    let token = fleet_token(hive, record)?;
     loop {
         let reported = ready::ask(&hive.http, record).await;
         if let Reported::Ready(memory) = reported {
-            match ready::canary(&hive.http, record, canary).await {
+            match ready::canary(&hive.http, record, canary, token.as_ref()).await {
                 Err(Unanswered::Busy) => {}
                 Err(Unanswered::Wrong(answer)) => {
                     let reason = format!("its test request was answered wrongly: {answer}");
@@ -169,6 +172,16 @@ async fn wait(
     }
 }
 
+/// The token of its fleet, where the pool has one.
+fn fleet_token(hive: &Hive, record: &WorkerRecord) -> std::result::Result<Option<Secret>, Trouble> {
+    let Some(fleet) = &record.spec.fleet else {
+        return Ok(None);
+    };
+    let link = block_in_place(|| links::load(&hive.home, fleet));
+    let link = link.map_err(|error| Trouble::Failed(error.message))?;
+    Ok(link.map(|link| link.token))
+}
+
 /// Starts a worker that ended again, on the next port, where somebody else took its port between the
 /// look and its own bind. False where that is not why it ended.
 fn move_on(hive: &Hive, record: &mut WorkerRecord) -> Result<bool> {
@@ -187,7 +200,7 @@ fn move_on(hive: &Hive, record: &mut WorkerRecord) -> Result<bool> {
         return Ok(false);
     }
     let next = record.listen.port().saturating_add(1);
-    let listen = ports::first_free(record.listen.ip(), next, &record::users(&home)?)?;
+    let listen = ports::first_free(&home, record.listen.ip(), next)?;
     record.started_at = Timestamp::now();
     start::start(hive, &home, record, listen)?;
     Ok(true)
@@ -244,9 +257,9 @@ async fn give_up(
     reason: String,
 ) -> Result<HiveError> {
     if record.state == WorkerState::Starting {
-        block_in_place(|| supervise::forget(&hive.home.lock()?, record))?;
+        block_in_place(|| record::service_of(&hive.home, record).forget(&hive.home.lock()?))?;
         if let Some(process) = &record.process {
-            stop::end(process, Duration::from_secs(2)).await?;
+            services::end(process, Duration::from_secs(2)).await?;
         }
         block_in_place(|| {
             let home = hive.home.lock()?;
@@ -266,14 +279,7 @@ async fn give_up(
         "the worker {} ({} on {}) did not become ready: {reason}",
         record.id, spec.model, spec.device
     );
-    if printed.is_empty() {
-        message.push_str("; it printed nothing");
-    } else {
-        for line in printed.lines() {
-            message.push_str("\n  | ");
-            message.push_str(line);
-        }
-    }
+    message.push_str(&log::quoted(&printed));
     Ok(fail(
         code,
         message,

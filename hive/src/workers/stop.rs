@@ -1,18 +1,16 @@
-//! Stopping a worker: asked first, then made to.
+//! Stopping a worker.
 
 use std::time::Duration;
 
 use pool_core::name::{FleetName, WorkerId};
-use pool_core::rpc::{ErrorCode, HiveError};
-use pool_core::worker::{ProcessIdentity, WorkerRecord, WorkerState};
+use pool_core::rpc::ErrorCode;
+use pool_core::worker::{WorkerRecord, WorkerState};
 use tokio::task::block_in_place;
-use tokio::time::{Instant, sleep};
 
-use super::{owner, record, supervise, tidy};
-use crate::error::{Result, fail};
+use super::{owner, record};
+use crate::error::Result;
 use crate::expect::Expect;
-use crate::process::{self, Signal};
-use crate::{Hive, models};
+use crate::{Hive, models, services, tidy};
 
 /// How a worker is stopped.
 #[derive(Debug, Default)]
@@ -26,9 +24,6 @@ pub struct StopOptions {
     /// How long it may finish what it does.
     pub patience: Duration,
 }
-
-/// Between two looks at a process that is ending.
-const INTERVAL: Duration = Duration::from_millis(10);
 
 /// Stops a worker and forgets it; its log stays.
 ///
@@ -46,13 +41,17 @@ pub async fn stop(hive: &Hive, id: &WorkerId, options: StopOptions) -> Result<Wo
         if process.is_some() {
             record.process.clone_from(&process);
             record.state = WorkerState::Draining;
-            record::save(&home, &record)?;
+            match record::save(&home, &record) {
+                // A stop may be what makes room again: whoever looks meanwhile sees the worker as it was.
+                Err(error) if error.code == ErrorCode::DiskFull => {}
+                saved => saved?,
+            }
         }
         Ok((record, process))
     })?;
-    block_in_place(|| supervise::release(&hive.home, &record))?;
+    block_in_place(|| record::service_of(&hive.home, &record).release(&hive.home))?;
     if let Some(process) = process {
-        end(&process, options.patience).await?;
+        services::end(&process, options.patience).await?;
     }
     block_in_place(|| {
         let home = hive.home.lock()?;
@@ -66,28 +65,4 @@ pub async fn stop(hive: &Hive, id: &WorkerId, options: StopOptions) -> Result<Wo
         state: WorkerState::Stopped,
         ..record
     })
-}
-
-/// Ends exactly this process: SIGTERM, patience, SIGKILL. Returns once it is gone.
-pub async fn end(process: &ProcessIdentity, patience: Duration) -> Result<()> {
-    let last_word = Duration::from_secs(5);
-    for (signal, patience) in [(Signal::TERM, patience), (Signal::KILL, last_word)] {
-        let sent = process::signal(process, signal).map_err(|e| HiveError {
-            code: ErrorCode::Io,
-            message: format!("cannot signal the process {}: {e}", process.pid),
-            help: None,
-        })?;
-        let deadline = Instant::now() + patience;
-        while sent && process::is_alive(process) && Instant::now() < deadline {
-            sleep(INTERVAL).await;
-        }
-        if !process::is_alive(process) {
-            return Ok(());
-        }
-    }
-    Err(fail(
-        ErrorCode::Io,
-        format!("the process {} does not end, not even killed", process.pid),
-        "it hangs in the system: look at `dmesg`; a reboot of the pool ends it",
-    ))
 }

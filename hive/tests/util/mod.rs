@@ -65,6 +65,11 @@ impl Pool {
         }
     }
 
+    /// Puts a script in the place of the orchestrator.
+    pub fn script_orchestrator(&self, text: &str) {
+        programs::script_orchestrator(&self.home.join("bin"), text);
+    }
+
     /// A folder beside the home.
     pub fn scratch(&self) -> &Path {
         self.folder.path()

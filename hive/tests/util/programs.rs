@@ -27,7 +27,7 @@ impl Worker {
     }
 }
 
-/// Installs the hive and a worker below `bin`, and returns the hive's path by way of `current`.
+/// Installs the hive, a worker and the orchestrator below `bin`, and returns the hive's path by way of `current`.
 pub fn install(bin: &Path, worker: Worker) -> PathBuf {
     let build = Sha256::of("a build").to_string();
     let folder = bin.join(&build);
@@ -41,19 +41,28 @@ pub fn install(bin: &Path, worker: Worker) -> PathBuf {
     match worker {
         Worker::Real => place(real_worker(), &program),
         Worker::Missing => {}
-        Worker::Script(script) => {
-            let gate = bin.with_file_name("gate");
-            let real = real_worker();
-            let text = format!(
-                "#!/bin/sh\nGATE='{}'\nREAL='{}'\n{script}\n",
-                gate.display(),
-                real.display()
-            );
-            std::fs::write(&program, text).unwrap();
-            std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
-        }
+        Worker::Script(text) => script(bin, real_worker(), &program, text),
     }
+    place(real_orchestrator(), &folder.join("orchestratord"));
     bin.join("current/rbee-hive")
+}
+
+/// Puts a script in the place of the orchestrator: `$REAL` is the real one, `$GATE` a path that a test can create.
+pub fn script_orchestrator(bin: &Path, text: &str) {
+    let program = bin.join("current/orchestratord");
+    std::fs::remove_file(&program).unwrap();
+    script(bin, real_orchestrator(), &program, text);
+}
+
+fn script(bin: &Path, real: &Path, program: &Path, text: &str) {
+    let gate = bin.with_file_name("gate");
+    let text = format!(
+        "#!/bin/sh\nGATE='{}'\nREAL='{}'\n{text}\n",
+        gate.display(),
+        real.display()
+    );
+    std::fs::write(program, text).unwrap();
+    std::fs::set_permissions(program, PermissionsExt::from_mode(0o755)).unwrap();
 }
 
 /// A hard link: the program's own canonical path is then in the pool's folder.
@@ -63,39 +72,47 @@ fn place(program: &Path, to: &Path) {
     }
 }
 
-/// The worker of the same build, beside the hive; built where it is missing or old.
 fn real_worker() -> &'static Path {
     static WORKER: OnceLock<PathBuf> = OnceLock::new();
-    WORKER.get_or_init(|| {
-        let worker = Path::new(env!("CARGO_BIN_EXE_rbee-hive")).with_file_name("llm-worker-rbee");
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let changed = newest(&root.join("worker/src")).max(newest(&root.join("pool-core/src")));
-        let built = worker.metadata().and_then(|worker| worker.modified());
-        if built.is_ok_and(|built| built > changed) {
-            return worker;
-        }
-        let profile = match worker.parent().unwrap().file_name().unwrap().to_str() {
-            Some("debug") => "dev",
-            Some(name) => name,
-            None => unreachable!(),
-        };
-        let status = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "llm-worker-rbee",
-                "--profile",
-                profile,
-            ])
-            .arg("--target-dir")
-            .arg(worker.ancestors().nth(2).unwrap())
-            .current_dir(root)
-            .status()
-            .unwrap();
-        assert!(status.success(), "the worker does not build");
-        worker
-    })
+    WORKER.get_or_init(|| built("llm-worker-rbee", "worker"))
+}
+
+fn real_orchestrator() -> &'static Path {
+    static ORCHESTRATOR: OnceLock<PathBuf> = OnceLock::new();
+    ORCHESTRATOR.get_or_init(|| built("orchestratord", "orchestrator"))
+}
+
+/// The program of a package of the same build, beside the hive; built where it is missing or old.
+fn built(package: &str, folder: &str) -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_rbee-hive")).with_file_name(package);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let sources = root.join(folder).join("src");
+    let changed = newest(&sources).max(newest(&root.join("pool-core/src")));
+    let built = program.metadata().and_then(|program| program.modified());
+    if built.is_ok_and(|built| built > changed) {
+        return program;
+    }
+    let profile = match program.parent().unwrap().file_name().unwrap().to_str() {
+        Some("debug") => "dev",
+        Some(name) => name,
+        None => unreachable!(),
+    };
+    let status = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            package,
+            "--profile",
+            profile,
+        ])
+        .arg("--target-dir")
+        .arg(program.ancestors().nth(2).unwrap())
+        .current_dir(root)
+        .status()
+        .unwrap();
+    assert!(status.success(), "{package} does not build");
+    program
 }
 
 fn newest(folder: &Path) -> SystemTime {

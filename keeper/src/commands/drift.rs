@@ -17,10 +17,15 @@ use crate::transport::Bundles;
 pub async fn run(global: &Global, args: &Drift, terminal: Terminal) -> Result<Exit, Failure> {
     let file = FleetFile::load(global.file.as_deref())?;
     let contents = file.contents(&LockFile::beside(&file.path)?.lock)?;
+    let configs = file.configs()?;
     let bundles = Bundles::find(global.dist.as_deref());
     let pools = pools::observe(&file.fleet, &global.transport()).await?;
     let builds = pools.builds(&bundles).await;
-    let known = Known { contents, builds };
+    let known = Known {
+        contents,
+        builds,
+        configs,
+    };
     let desired = resolve(&file.fleet, &known).map_err(|problems| file.wrong(problems))?;
     let drift = diff(&desired, &pools.observed);
     let document = DriftDocument::new(&drift, &pools.observed);

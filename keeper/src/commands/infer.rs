@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use pool_core::name::{ModelId, PoolName};
+use pool_core::name::{FleetName, ModelId, PoolName};
 use pool_core::observation::ObservedWorker;
+use pool_core::rpc::{Outcome, Request};
 use pool_core::serving::{Answer, ExecuteRequest, Input, Message, Sampling};
+use pool_core::supply::Secret;
 use reconciler::glob;
 use reconciler::observed::PoolState;
 use serde_json::json;
@@ -15,18 +17,19 @@ use crate::cli::{Global, Infer};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet_file::FleetFile;
-use crate::pools::{self, Pools};
+use crate::pools::{self, Link, Pools};
 use crate::stream;
 use crate::terminal::{Paint, Terminal, paint};
 use crate::transport::Forward;
 
 pub async fn run(global: &Global, args: Infer, terminal: Terminal) -> Result<Exit, Failure> {
     let request = request(&args)?;
-    let (forward, pools) = if let Some(address) = args.worker.as_deref().and_then(host_and_port) {
-        (Forward::Tcp(address?), None)
+    let named = args.worker.as_deref().and_then(host_and_port);
+    let (forward, token, pools) = if let Some(address) = named {
+        (Forward::Tcp(address?), None, None)
     } else {
-        let (forward, pools) = find(global, &args).await?;
-        (forward, Some(pools))
+        let (forward, token, pools) = find(global, &args).await?;
+        (forward, token, Some(pools))
     };
     let mut begun = false;
     let on_text = |text: &str| {
@@ -36,7 +39,7 @@ pub async fn run(global: &Global, args: Infer, terminal: Terminal) -> Result<Exi
         }
     };
     let answer = tokio::select! {
-        answer = stream::ask(&forward, &request, on_text) => answer,
+        answer = stream::ask(&forward, token.as_ref(), &request, on_text) => answer,
         // The worker cancels when its client is gone.
         _ = tokio::signal::ctrl_c() => return Ok(Exit::INTERRUPTED),
     };
@@ -114,8 +117,8 @@ fn host_and_port(text: &str) -> Option<Result<SocketAddr, Failure>> {
     })
 }
 
-/// Finds a worker of the fleet that serves now, and a way to it.
-async fn find(global: &Global, args: &Infer) -> Result<(Forward, Pools), Failure> {
+/// Finds a worker of the fleet that serves now, a way to it, and the token that it asks for.
+async fn find(global: &Global, args: &Infer) -> Result<(Forward, Option<Secret>, Pools), Failure> {
     let file = FleetFile::load(global.file.as_deref())?;
     let could_be = |pool: &PoolName| match args.worker.as_deref().and_then(pool_part) {
         Some(pattern) => glob::matches(pattern, pool.as_str()),
@@ -141,11 +144,33 @@ async fn find(global: &Global, args: &Infer) -> Result<(Forward, Pools), Failure
         return Err(nobody(&file, args, &serving, &pools));
     };
     let listen = worker.record.listen;
-    let forward = match pools.links.get(*pool) {
-        Some(link) => link.connection.forward(listen).await?,
-        None => Forward::Tcp(listen),
+    let (forward, token) = match pools.links.get(*pool) {
+        Some(link) => {
+            let fleet = &file.fleet.name.value;
+            let token = token(link, fleet, listen).await?;
+            (link.connection.forward(listen).await?, token)
+        }
+        None => (Forward::Tcp(listen), None),
     };
-    Ok((forward, pools))
+    Ok((forward, token, pools))
+}
+
+/// What a worker that others reach asks for.
+async fn token(
+    link: &Link,
+    fleet: &FleetName,
+    listen: SocketAddr,
+) -> Result<Option<Secret>, Failure> {
+    let Some(hive) = link.hive().filter(|_| !listen.ip().is_loopback()) else {
+        return Ok(None);
+    };
+    let fleet = fleet.clone();
+    match hive.call(Request::Token { fleet }, |_| ()).await? {
+        Outcome::Token(token) => Ok(Some(token)),
+        other => Err(Failure::new(format!(
+            "its hive answered something else: {other:?}"
+        ))),
+    }
 }
 
 /// Why nobody can be asked, and who could be.

@@ -24,6 +24,7 @@ Commands:
   devices                                    What workers can compute on
   models  catalog|list|register|unregister|download|verify|remove
   worker  spawn|list|stop|stop-all|logs
+  orchestrator  status|stop|logs
 
 --pool may be left out where the fleet has one pool. Everything else goes to rbee-hive as it is:
 `rbee pool --pool NAME COMMAND --help` shows its own help. The exit code is that of rbee-hive.

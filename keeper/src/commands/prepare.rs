@@ -70,8 +70,13 @@ pub async fn to_apply(
     terminal: Terminal,
 ) -> Result<Prepared, Failure> {
     let contents = contents(global, file, must_be_locked, terminal).await?;
+    let configs = file.configs()?;
     let decide = |observed: &Observed, builds| {
-        let known = Known { contents, builds };
+        let known = Known {
+            contents,
+            builds,
+            configs,
+        };
         let desired = resolve(&file.fleet, &known).map_err(|problems| file.wrong(problems))?;
         Ok(plan(&diff(&desired, observed), options))
     };

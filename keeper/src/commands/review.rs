@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use jiff::Timestamp;
+use pool_core::digest::Sha256;
 use pool_core::model::Manifest;
 use pool_core::source::Source;
 use pool_core::units;
@@ -16,6 +17,7 @@ use super::prepare::{Prepared, Site};
 use crate::cli::Global;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::fleet_file::config;
 use crate::lease::Leases;
 use crate::saved::Saved;
 use crate::terminal::Terminal;
@@ -83,10 +85,17 @@ fn builds_changed(plan: &Plan, builds: &Builds) -> BTreeSet<String> {
         .collect()
 }
 
-/// The files that are sent from a folder must be in it, unchanged.
+/// The files that are sent from here must be there, unchanged.
 fn folders_changed(plan: &Plan, folder: &Path) -> BTreeSet<String> {
     let mut changed = BTreeSet::new();
     for action in &plan.actions {
+        if let ActionKind::Configure { path, digest, .. } = &action.kind {
+            match config(&folder.join(path)) {
+                Ok(text) if Sha256::of(&text) == *digest => {}
+                Ok(_) => drop(changed.insert(format!("the file {path}"))),
+                Err(why) => drop(changed.insert(why)),
+            }
+        }
         let ActionKind::Fetch {
             model,
             source: Source::Folder(source),

@@ -8,49 +8,49 @@ use serde_json::json;
 
 use crate::cli::Global;
 use crate::exit::Exit;
-use crate::failure::{ErrorReport, Failure};
+use crate::failure::Failure;
 use crate::fleet_file::FleetFile;
 use crate::lock_file::LockFile;
-use crate::progress::Output;
 use crate::terminal::Terminal;
 
 pub fn run(global: &Global, terminal: Terminal) -> Result<Exit, Failure> {
-    let say = |file: &Path, report: Option<ErrorReport>, exit, text: String| {
-        let valid = report.is_none();
-        let problems = report.map(|report| report.problems).unwrap_or_default();
-        let value = json!({ "version": 1, "valid": valid, "file": file, "problems": problems });
-        super::result(global, terminal, "validate", exit, &value, || text)?;
-        Ok(exit)
+    let (file, warnings) = check(global.file.as_deref())?;
+    let fleet = &file.fleet;
+    let parts = [
+        count(fleet.pools.len(), "pool"),
+        count(fleet.models.len(), "model"),
+        count(fleet.workers.len(), "worker"),
+        count(fleet.checks.len(), "check"),
+    ];
+    let value = json!({
+        "version": 1, "valid": true, "file": file.path, "warnings": warnings,
+    });
+    let text = || {
+        let said = warnings.iter().map(|text| {
+            format!(
+                "warning: {text}
+"
+            )
+        });
+        let (path, parts) = (file.path.display(), parts.join(", "));
+        said.collect::<String>()
+            + &format!(
+                "{path} is valid: {parts}
+"
+            )
     };
-    match check(global.file.as_deref()) {
-        Ok(file) => {
-            let fleet = &file.fleet;
-            let parts = [
-                count(fleet.pools.len(), "pool"),
-                count(fleet.models.len(), "model"),
-                count(fleet.workers.len(), "worker"),
-                count(fleet.checks.len(), "check"),
-            ];
-            let (path, parts) = (file.path.display(), parts.join(", "));
-            let text = format!("{path} is valid: {parts}\n");
-            say(&file.path, None, Exit::DONE, text)
-        }
-        Err(failure) => match &failure {
-            Failure::Problems { file, .. } if global.output() != Output::Text => {
-                say(file, Some(failure.report()), Exit::ERROR, String::new())
-            }
-            _ => Err(failure),
-        },
-    }
+    super::result(global, terminal, "validate", Exit::DONE, &value, text)?;
+    Ok(Exit::DONE)
 }
 
-/// Reads the file, its lock and the models' folders; asks nobody.
-pub(super) fn check(file: Option<&Path>) -> Result<FleetFile, Failure> {
+/// Reads the file, its lock and the models' folders; asks nobody. Returns what to mind, too.
+pub(super) fn check(file: Option<&Path>) -> Result<(FleetFile, Vec<String>), Failure> {
     let file = FleetFile::load(file)?;
     let known = Known {
         contents: file.contents(&LockFile::beside(&file.path)?.lock)?,
+        configs: file.configs()?,
         ..Known::default()
     };
-    resolve(&file.fleet, &known).map_err(|problems| file.wrong(problems))?;
-    Ok(file)
+    let desired = resolve(&file.fleet, &known).map_err(|problems| file.wrong(problems))?;
+    Ok((file, desired.warnings))
 }

@@ -1,17 +1,15 @@
 //! `rbee watch`: follows the fleet file and the pools.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use pool_core::address::WorkerAddress;
-use pool_core::digest::Sha256;
 use pool_core::name::PoolName;
 use reconciler::desired::{Desired, Purpose};
-use reconciler::diff::{Drift, PoolDrift, WorkerDrift, diff};
-use reconciler::observed::{Observed, PoolState};
-use reconciler::plan::{ActionKind, Blocked, Plan};
+use reconciler::diff::diff;
+use reconciler::observed::{Observed, PoolState, Unknown};
+use reconciler::plan::{Blocked, Plan};
 use reconciler::planner::{Options, plan};
 use reconciler::resolve::{Known, resolve};
 use similar::{ChangeTag, TextDiff};
@@ -31,11 +29,12 @@ use crate::report;
 use crate::terminal::{self, Paint, Terminal, paint};
 use crate::transport::Bundles;
 
+mod hold;
 mod saves;
 mod schedule;
 
 use saves::Saves;
-use schedule::{Schedule, Spawn, Turn};
+use schedule::{Schedule, Turn};
 
 pub async fn run(global: &Global, args: &Watch, terminal: Terminal) -> Result<Exit, Failure> {
     if global.json {
@@ -43,7 +42,7 @@ pub async fn run(global: &Global, args: &Watch, terminal: Terminal) -> Result<Ex
         return Err(failure.help("use --json-stream").exit(Exit::USAGE));
     }
     let interrupt = Interrupt::listen()?;
-    let file = validate::check(global.file.as_deref())?;
+    let (file, _) = validate::check(global.file.as_deref())?;
     let mut saves = Saves::of(&file.path)?;
     let mut watcher = Watcher {
         global,
@@ -57,6 +56,7 @@ pub async fn run(global: &Global, args: &Watch, terminal: Terminal) -> Result<Ex
         broken: None,
         complaint: None,
         shown: None,
+        silent: BTreeMap::new(),
         held: Vec::new(),
     };
     let unread = terminal::unread();
@@ -101,7 +101,9 @@ struct Watcher<'a> {
     complaint: Option<String>,
     /// The plan that was last shown.
     shown: Option<String>,
-    /// The workers that the last round did not start, because they were started too lately.
+    /// The pools that do not answer, and why they did not the first time: said the same in every plan until they answer.
+    silent: BTreeMap<PoolName, Unknown>,
+    /// What the last round did not start, because it was started too lately.
     held: Vec<Blocked>,
 }
 
@@ -146,7 +148,7 @@ impl Watcher<'_> {
         if !is_news {
             self.say("Again:");
         }
-        let spawns = spawns(&prepared.plan);
+        let spawns = hold::spawns(&prepared.plan);
         let manner = Manner {
             parallelism: self.args.parallelism,
             max_download: None,
@@ -157,8 +159,8 @@ impl Watcher<'_> {
             .carry_out(&leases, manner, &progress, interrupt, terminal)
             .await;
         let now = self.now();
-        for (worker, spec) in spawns {
-            self.schedule.spawned(&worker, spec, now);
+        for (service, spec) in spawns {
+            self.schedule.spawned(&service, spec, now);
         }
         exit
     }
@@ -170,8 +172,8 @@ impl Watcher<'_> {
             self.broken = None;
         }
         match checked {
-            Ok(file) if file.text == self.text => {}
-            Ok(file) => {
+            Ok((file, _)) if file.text == self.text => {}
+            Ok((file, _)) => {
                 self.show_diff(&file.text);
                 self.forget_moved(&file);
                 self.text = file.text;
@@ -197,12 +199,13 @@ impl Watcher<'_> {
             let now = file.fleet.pools.get(name);
             if now.is_none_or(|now| pools::endpoint(now) != pools::endpoint(pool)) {
                 self.schedule.forget(name);
+                self.silent.remove(name);
             }
         }
     }
 
-    /// Asks the pools that are due and plans for those that answer; where there is anything to carry out, once more
-    /// under the leases of these pools. Shows the plan where it is another than the last, and says whether it is.
+    /// Asks the pools that are due and plans; of those that do not answer, or are not asked, the plan says that nothing is
+    /// known. Where there is anything to carry out, once more under the leases of the others. Shows the plan where it is another than the last, and says whether it is.
     async fn look(
         &mut self,
         file: &FleetFile,
@@ -215,12 +218,18 @@ impl Watcher<'_> {
         let mut site = Site::of(file, Purpose::Apply);
         site.declared
             .retain(|pool, _| self.schedule.is_due(pool, now));
-        let pools = pools::open(site.declared.clone(), &self.global.transport()).await?;
-        let answering = self.turns(&pools.observed);
+        let mut pools = pools::open(site.declared.clone(), &self.global.transport()).await?;
+        self.turns(&pools.observed);
+        let silent = self.silent.clone().into_iter();
+        let silent = silent.map(|(pool, unknown)| (pool, PoolState::Unknown(unknown)));
+        pools.observed.pools.extend(silent);
         let builds = pools.builds(&bundles).await;
-        let known = Known { contents, builds };
-        let mut desired = resolve(&file.fleet, &known).map_err(|problems| file.wrong(problems))?;
-        desired.pools.retain(|pool, _| answering.contains(pool));
+        let known = Known {
+            contents,
+            builds,
+            configs: file.configs()?,
+        };
+        let desired = resolve(&file.fleet, &known).map_err(|problems| file.wrong(problems))?;
         let mut prepared = Prepared {
             site,
             plan: self.decide(&desired, &pools.observed),
@@ -241,81 +250,38 @@ impl Watcher<'_> {
     /// What is to be done now, and what is to be done later.
     fn decide(&mut self, desired: &Desired, observed: &Observed) -> Plan {
         let mut drift = diff(desired, observed);
-        self.held = self.hold(&mut drift, observed);
-        let mut plan = plan(&drift, Options::default());
-        plan.blocked.extend_from_slice(&self.held);
-        plan
+        self.settle(&drift, observed);
+        self.held = if self.args.apply {
+            self.hold(&mut drift)
+        } else {
+            Vec::new()
+        };
+        plan(&drift, Options::default())
     }
 
-    /// Says which pools went and came back; those that were reached are what the plan is for.
-    fn turns(&mut self, observed: &Observed) -> BTreeSet<PoolName> {
+    /// Says which pools went and came back.
+    fn turns(&mut self, observed: &Observed) {
         let now = self.now();
-        let mut answering = BTreeSet::new();
         for (pool, state) in &observed.pools {
-            let cause = match state {
-                PoolState::Unknown(unknown) if unknown.unreachable => Some(&unknown.cause),
+            let gone = match state {
+                PoolState::Unknown(unknown) if unknown.unreachable => Some(unknown),
                 _ => None,
             };
-            if cause.is_none() {
-                answering.insert(pool.clone());
-            }
-            match (self.schedule.answered(pool, cause.is_none(), now), cause) {
-                (Some(Turn::Gone), Some(cause)) => self.say(&format!(
-                    "Pool {pool} is unreachable: {cause}. It is asked ever more rarely until it answers."
-                )),
-                (Some(Turn::Back), _) => self.say(&format!("Pool {pool} answers again.")),
+            match (self.schedule.answered(pool, gone.is_none(), now), gone) {
+                (Some(Turn::Gone), Some(unknown)) => {
+                    let cause = &unknown.cause;
+                    self.say(&format!(
+                        "Pool {pool} is unreachable: {cause}. It is asked ever more rarely until it answers."
+                    ));
+                    self.silent.insert(pool.clone(), unknown.clone());
+                }
+                (Some(Turn::Back), _) => {
+                    self.say(&format!("Pool {pool} answers again."));
+                    self.silent.remove(pool);
+                }
                 _ => {}
             }
         }
-        answering
-    }
-
-    /// Takes out of the drift the workers that were started too lately.
-    fn hold(&mut self, drift: &mut Drift, observed: &Observed) -> Vec<Blocked> {
-        let mut held = Vec::new();
-        let now = self.now();
-        let known = observed.pools.values().filter_map(|state| match state {
-            PoolState::Known(seen) => Some(seen),
-            _ => None,
-        });
-        let serving = known.flat_map(|seen| &seen.workers);
-        let serving = serving.filter(|worker| worker.is_serving());
-        for worker in
-            serving.filter(|worker| worker.record.spec.fleet.as_ref() == Some(&drift.fleet))
-        {
-            if let Some(address) = &worker.record.spec.address {
-                self.schedule.serves(address, now);
-            }
-        }
-        if !self.args.apply {
-            return held;
-        }
-        for (pool, drift) in &mut drift.pools {
-            let PoolDrift::Known(known) = drift else {
-                continue;
-            };
-            known.workers.retain(|address, worker| {
-                let WorkerDrift::Spawn { spec, reason, .. } = worker else {
-                    return true;
-                };
-                match self.schedule.may_spawn(address, spec.hash(), now) {
-                    Spawn::Now => true,
-                    Spawn::Later(until) => {
-                        // Times since the watch began are no longer than it runs.
-                        let until = self.begun.1.saturating_add(until).unwrap_or(self.begun.1);
-                        held.push(Blocked {
-                            pool: pool.clone(),
-                            what: format!("worker {address}"),
-                            why: format!(
-                                "{reason}; it did not stay up, and is held back until {until:.0}"
-                            ),
-                        });
-                        false
-                    }
-                }
-            });
-        }
-        held
     }
 
     /// Shows the plan where it is another than the last; whether it is.
@@ -381,16 +347,4 @@ impl Watcher<'_> {
             self.say(&failure.report().what);
         }
     }
-}
-
-/// The workers that a plan starts.
-fn spawns(plan: &Plan) -> BTreeMap<WorkerAddress, Sha256> {
-    let spec = |kind: &ActionKind| match kind {
-        ActionKind::Spawn { spec, .. } => Some((spec.address.clone()?, spec.hash())),
-        _ => None,
-    };
-    plan.actions
-        .iter()
-        .filter_map(|action| spec(&action.kind))
-        .collect()
 }

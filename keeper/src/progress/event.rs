@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::actions::Fault;
 use crate::apply::Status;
 use crate::failure::ErrorReport;
+use crate::report::plan::entry;
 
 /// One line.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -94,9 +95,11 @@ pub enum Event<'a> {
 pub struct Name<'a> {
     pub id: ActionId,
     pub pool: &'a str,
-    /// As in the plan: `install`, `register`, `fetch`, `spawn`, `stop`, `update` or `unregister`.
+    /// As in the plan: `install`, `register`, `fetch`, `spawn`, `stop`, `update`, `unregister`, `link`, `unlink`, `configure`,
+    /// `start_orchestrator` or `stop_orchestrator`.
     pub action: &'static str,
-    /// The address of the worker, or its id where it has none; the name of the model; the build.
+    /// The address of the worker, or its id where it has none; the name of the model; the build; where the orchestrator
+    /// listens, or workers register.
     pub subject: String,
     /// Such as `replace chat/mac/metal:0/0`.
     pub text: String,
@@ -144,6 +147,13 @@ impl<'a> Name<'a> {
                 ..
             } => ("update", model.to_string()),
             ActionKind::Unregister { model, .. } => ("unregister", model.to_string()),
+            ActionKind::Link { orchestrator, .. } => ("link", entry::linked(orchestrator.as_ref())),
+            ActionKind::Configure { path, .. } => ("configure", path.clone()),
+            ActionKind::Unlink => ("unlink", "orchestrator".into()),
+            ActionKind::StartOrchestrator { spec, .. } => {
+                ("start_orchestrator", spec.listen.to_string())
+            }
+            ActionKind::StopOrchestrator => ("stop_orchestrator", "orchestrator".into()),
         };
         Self {
             id: action.id,

@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use pool_core::name::{FleetName, PoolName};
 use pool_core::rpc::Subject;
 use pool_core::units;
-use reconciler::diff::{Binaries, Drift, KnownDrift, ModelDrift, PoolDrift, WorkerDrift};
+use reconciler::diff::{
+    Binaries, Drift, KnownDrift, LinkDrift, ModelDrift, OrchestratorDrift, PoolDrift, WorkerDrift,
+};
 use reconciler::observed::{Observed, PoolState, Unknown};
 use reconciler::reason::{FieldChange, Reason};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Style;
-use super::plan::entry::changed;
+use super::plan::entry::{changed, linked};
 use crate::terminal::{Paint, paint};
 
 /// What `drift --json` prints.
@@ -62,6 +64,9 @@ pub enum Kind {
     Programs,
     Model,
     Worker,
+    Orchestrator,
+    /// What the workers of a pool know of their orchestrator.
+    Link,
 }
 
 /// How a thing differs.
@@ -123,6 +128,7 @@ impl DriftDocument {
     pub fn text(&self, style: Style) -> String {
         let mut out = String::new();
         let mut differing = 0;
+        let width = self.width();
         for (pool, report) in &self.pools {
             let bold = |text: &str| paint(style.colour, Paint::Bold, text);
             match report {
@@ -153,16 +159,33 @@ impl DriftDocument {
                     let text = format!("{}{is_same}", bold(pool.as_str()));
                     out += &style.lines(&text, 2);
                     for difference in differs {
-                        out += &difference.text(style);
+                        out += &difference.text(width, style);
                     }
                     for other in not_touched {
-                        out += &style.lines(&other.text(style), 17);
+                        out += &style.lines(&other.text(width, style), width + 9);
                     }
                 }
             }
         }
         let last = self.last(differing);
         out + "\n" + &style.lines(&paint(style.colour, Paint::Bold, &last), 0)
+    }
+
+    /// Columns of the longest word for a kind.
+    fn width(&self) -> usize {
+        let known = self.pools.values().filter_map(|pool| match pool {
+            PoolReport::Known {
+                differs,
+                not_touched,
+            } => Some((differs, not_touched)),
+            PoolReport::Unknown(_) => None,
+        });
+        let kinds = known.flat_map(|(differs, others)| {
+            let differs = differs.iter().map(|difference| difference.kind);
+            differs.chain(others.iter().map(|other| other.kind))
+        });
+        let widths = kinds.map(|kind| kind.word().len());
+        widths.fold(Kind::Programs.word().len(), usize::max)
     }
 
     /// What it comes to, and of which pools it says nothing.
@@ -197,7 +220,8 @@ impl DriftDocument {
 }
 
 impl Difference {
-    fn text(&self, style: Style) -> String {
+    /// `width` is that of the kinds.
+    fn text(&self, width: usize, style: Style) -> String {
         let (symbol, colour) = match self.way {
             Way::Missing => ("+", Paint::Good),
             Way::Different => ("~", Paint::Change),
@@ -206,7 +230,8 @@ impl Difference {
         };
         let symbol = paint(style.colour, colour, symbol);
         let (kind, name, why) = (self.kind.word(), &self.name, &self.why);
-        let mut out = style.lines(&format!("  {symbol} {kind:8}  {name}  ({why})"), 14);
+        let line = format!("  {symbol} {kind:width$}  {name}  ({why})");
+        let mut out = style.lines(&line, width + 6);
         for (field, change) in self.fields.iter().map(changed) {
             out += &style.lines(&format!("      {field}: {change}"), 8);
         }
@@ -215,13 +240,13 @@ impl Difference {
 }
 
 impl Other {
-    fn text(&self, style: Style) -> String {
+    fn text(&self, width: usize, style: Style) -> String {
         let owner = match &self.owner {
             Some(fleet) => format!("of fleet {fleet}"),
             None => "made by hand".into(),
         };
         let text = format!(
-            "    {:8}  {}  ({owner}: not touched)",
+            "    {:width$}  {}  ({owner}: not touched)",
             self.kind.word(),
             self.name
         );
@@ -235,6 +260,8 @@ impl Kind {
             Self::Programs => "programs",
             Self::Model => "model",
             Self::Worker => "worker",
+            Self::Orchestrator => "orchestrator",
+            Self::Link => "link",
         }
     }
 }
@@ -289,6 +316,13 @@ fn differences(known: &KnownDrift) -> Vec<Difference> {
         let name = model.entry.id.to_string();
         all.push(Difference::new(Kind::Model, name, Way::Extra, reason));
     }
+    all.extend(known.orchestrator.as_ref().map(of_orchestrator));
+    all.extend(known.configs.iter().map(|config| {
+        let name = format!("{} {}", config.file, config.wanted.path);
+        let reason = config.reason();
+        Difference::new(Kind::Orchestrator, name, way(&reason), &reason)
+    }));
+    all.extend(known.link.as_ref().map(of_link));
     for update in &known.updates {
         let (kind, name) = match (&update.subject, &update.address) {
             (Subject::Model(model), _) => (Kind::Model, model.to_string()),
@@ -317,6 +351,38 @@ fn differences(known: &KnownDrift) -> Vec<Difference> {
         all.push(Difference::blocked(kind, name, why));
     }
     all
+}
+
+fn of_orchestrator(drift: &OrchestratorDrift) -> Difference {
+    let kind = Kind::Orchestrator;
+    match drift {
+        OrchestratorDrift::Start { spec, reason, .. } => {
+            Difference::new(kind, spec.listen.to_string(), way(reason), reason)
+        }
+        OrchestratorDrift::Stop { reason, .. } => {
+            Difference::new(kind, "of the fleet".into(), Way::Extra, reason)
+        }
+        OrchestratorDrift::Blocked { why } => Difference::blocked(kind, "of the fleet".into(), why),
+    }
+}
+
+fn of_link(drift: &LinkDrift) -> Difference {
+    match drift {
+        LinkDrift::Write {
+            orchestrator,
+            reason,
+            ..
+        } => Difference::new(
+            Kind::Link,
+            linked(orchestrator.as_ref()),
+            way(reason),
+            reason,
+        ),
+        LinkDrift::Remove { reason, .. } => {
+            let name = "to the orchestrator".to_owned();
+            Difference::new(Kind::Link, name, Way::Extra, reason)
+        }
+    }
 }
 
 fn way(reason: &Reason) -> Way {
@@ -370,7 +436,12 @@ fn others(fleet: &FleetName, state: Option<&PoolState>) -> Vec<Other> {
             owner: worker.record.spec.fleet.clone(),
         }
     });
-    let all = models.chain(workers);
+    let orchestrators = seen.orchestrators.iter().map(|orchestrator| Other {
+        kind: Kind::Orchestrator,
+        name: orchestrator.record.spec.listen.to_string(),
+        owner: Some(orchestrator.record.spec.fleet.clone()),
+    });
+    let all = models.chain(workers).chain(orchestrators);
     all.filter(|other| other.owner.as_ref() != Some(fleet))
         .collect()
 }

@@ -197,6 +197,8 @@ fn is_felt(action: &Action) -> bool {
     matches!(
         action.kind,
         ActionKind::Stop { .. }
+            | ActionKind::StopOrchestrator
+            | ActionKind::StartOrchestrator { replaces: true, .. }
             | ActionKind::Unregister { .. }
             | ActionKind::Spawn {
                 replaces: Some(Order::StopFirst),

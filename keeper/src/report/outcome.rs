@@ -209,7 +209,8 @@ pub fn stops(plan: &Plan) -> usize {
                 ActionKind::Stop {
                     for_spawn: false,
                     ..
-                } | ActionKind::Unregister { .. }
+                } | ActionKind::StopOrchestrator
+                    | ActionKind::Unregister { .. }
             )
         })
         .count()

@@ -40,8 +40,10 @@ impl From<Purpose> for Origin {
 /// How each pool is reached, for the headings.
 pub type Places = BTreeMap<PoolName, String>;
 
-/// Where the name of a thing begins in its line.
-const NAME: usize = 15;
+/// Columns of a symbol and the space behind it.
+const SYMBOL: usize = 6;
+/// Columns of the kind of a thing, where none is longer.
+const KIND: usize = 7;
 /// Where its fields begin.
 const FIELD: usize = 10;
 
@@ -51,13 +53,15 @@ pub fn text(plan: &Plan, places: &Places, origin: Origin, style: Style) -> Strin
     let shown = plan.actions.iter();
     let shown = shown.filter_map(|action| Some((action, Entry::of(action)?)));
     let shown: Vec<(&Action, Entry)> = shown.collect();
+    let widths = shown.iter().map(|(_, entry)| entry.kind.len());
+    let width = widths.fold(KIND, usize::max);
     let pools: BTreeSet<&PoolName> = shown.iter().map(|(action, _)| &action.pool).collect();
     for pool in pools {
         let place = places.get(pool).map(|place| format!(" ({place})"));
         let heading = format!("{pool}{}", place.unwrap_or_default());
         out += &style.lines(&paint(style.colour, Paint::Bold, &heading), 0);
         for (action, entry) in shown.iter().filter(|(action, _)| action.pool == *pool) {
-            out += &lines(plan, action, entry, style);
+            out += &lines(plan, action, entry, width, style);
         }
     }
     if !out.is_empty() {
@@ -131,7 +135,8 @@ fn last(plan: &Plan, origin: Origin) -> String {
     }
 }
 
-fn lines(plan: &Plan, action: &Action, entry: &Entry, style: Style) -> String {
+/// `width` is that of the kinds.
+fn lines(plan: &Plan, action: &Action, entry: &Entry, width: usize, style: Style) -> String {
     let Entry {
         symbol,
         kind,
@@ -141,7 +146,8 @@ fn lines(plan: &Plan, action: &Action, entry: &Entry, style: Style) -> String {
     } = entry;
     let symbol = paint(style.colour, entry.paint, &format!("{symbol:>5}"));
     let why = paint(style.colour, Paint::Dim, &format!("({why})"));
-    let mut out = style.lines(&format!("{symbol} {kind:7}  {name}  {why}"), NAME);
+    let line = format!("{symbol} {kind:width$}  {name}  {why}");
+    let mut out = style.lines(&line, SYMBOL + width + 2);
     let indent = " ".repeat(FIELD);
     for (field, value) in &entry.fields {
         out += &style.lines(&format!("{indent}{field}: {value}"), FIELD + 2);

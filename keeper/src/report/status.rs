@@ -1,10 +1,12 @@
-//! The fleet at a glance: pools, devices, models, workers.
+//! The fleet at a glance: pools, devices, models, workers, orchestrators.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use pool_core::name::{FleetName, PoolName};
-use pool_core::observation::{Memory, ObservedModel, ObservedWorker, PoolObservation};
+use pool_core::observation::{
+    Memory, ObservedModel, ObservedOrchestrator, ObservedWorker, PoolObservation,
+};
 use pool_core::units;
 use pool_core::worker::WorkerState;
 use reconciler::observed::{Observed, PoolState};
@@ -21,8 +23,8 @@ use crate::terminal::{Paint, paint};
 pub struct StatusDocument<'a> {
     pub version: u32,
     pub fleet: &'a FleetName,
-    /// The exit code: 1 when a pool answered with an error or a worker of the fleet does not serve, 4 when a pool was
-    /// unreachable.
+    /// The exit code: 1 when a pool answered with an error, or a worker or the orchestrator of the fleet does not serve, 4 when
+    /// a pool was unreachable.
     pub exit: u8,
     /// Why it is not 0.
     pub problems: Vec<String>,
@@ -50,6 +52,12 @@ impl<'a> StatusDocument<'a> {
                     let down =
                         down.map(|worker| format!("{} is {}", name(worker), worker.condition()));
                     faults.extend(down);
+                    let down = orchestrators(fleet, seen).filter(|seen| !is_up(seen));
+                    faults.extend(
+                        down.map(|seen| {
+                            format!("the orchestrator on {pool} is {}", seen.condition())
+                        }),
+                    );
                 }
             }
         }
@@ -117,6 +125,9 @@ impl<'a> StatusDocument<'a> {
             "POOL",
         ])
         .optional(&["KEPT"]);
+        let mut orchestrators =
+            Table::new(&["ORCHESTRATOR", "POOL", "STATE", "UP", "OWNER", "PID"])
+                .spare(&["PID", "UP"]);
         let now = Timestamp::now();
         for (pool, state) in self.pools {
             pool_rows(&mut pools, pool, state, style);
@@ -127,11 +138,14 @@ impl<'a> StatusDocument<'a> {
                 for worker in by_address(seen) {
                     workers.row(worker_row(pool, worker, now));
                 }
+                for seen in &seen.orchestrators {
+                    orchestrators.row(orchestrator_row(pool, seen, now));
+                }
             }
         }
         let heading = paint(style.colour, Paint::Bold, &format!("fleet {}", self.fleet));
         let mut out = style.lines(&heading, 0);
-        for table in [pools, models, workers] {
+        for table in [pools, models, workers, orchestrators] {
             if !table.is_empty() {
                 out += &format!("\n{}", table.text(style));
             }
@@ -160,6 +174,12 @@ impl<'a> StatusDocument<'a> {
                         let cause = cause.unwrap_or("`rbee apply` brings it back");
                         let text = format!("{}: {cause}", name(worker));
                         note(worker.condition(), Paint::Bad, &text);
+                    }
+                    for seen in orchestrators(self.fleet, seen).filter(|seen| !is_up(seen)) {
+                        let cause = seen.record.failure.as_deref();
+                        let cause = cause.unwrap_or("`rbee apply` brings it back");
+                        let text = format!("the orchestrator on {pool}: {cause}");
+                        note(seen.condition(), Paint::Bad, &text);
                     }
                 }
                 PoolState::Bare(bare) => {
@@ -199,6 +219,21 @@ fn is_down(worker: &ObservedWorker) -> bool {
     let state = worker.record.state;
     let is_silent = state == WorkerState::Ready && !worker.answers;
     !worker.alive || is_silent || state == WorkerState::Failed
+}
+
+/// The orchestrator of the fleet on a pool.
+fn orchestrators<'a>(
+    fleet: &FleetName,
+    seen: &'a PoolObservation,
+) -> impl Iterator<Item = &'a ObservedOrchestrator> {
+    let all = seen.orchestrators.iter();
+    all.filter(move |seen| seen.record.spec.fleet == *fleet)
+}
+
+/// It takes requests. One that still starts or stops does as it should.
+fn is_up(seen: &ObservedOrchestrator) -> bool {
+    let is_silent = seen.record.state == WorkerState::Ready && !seen.answers;
+    seen.alive && !is_silent
 }
 
 fn word(state: &PoolState) -> (&'static str, Paint) {
@@ -361,6 +396,27 @@ fn worker_row(pool: &PoolName, worker: &ObservedWorker, now: Timestamp) -> Vec<C
         owner(spec.fleet.as_ref()),
         kept(record.protect),
         record.listen.to_string().into(),
+        dash(process.map(|process| process.pid.to_string())),
+    ]
+}
+
+fn orchestrator_row(pool: &PoolName, seen: &ObservedOrchestrator, now: Timestamp) -> Vec<Cell> {
+    let record = &seen.record;
+    let colour = if seen.is_serving() {
+        Paint::Good
+    } else if is_up(seen) {
+        Paint::Change
+    } else {
+        Paint::Bad
+    };
+    let dash = |text: Option<String>| Cell::from(text.unwrap_or_else(|| "-".into()));
+    let process = record.process.as_ref().filter(|_| seen.alive);
+    vec![
+        record.spec.listen.to_string().into(),
+        pool.to_string().into(),
+        Cell::painted(seen.condition(), colour),
+        dash(process.map(|_| age(now, record.started_at))),
+        owner(Some(&record.spec.fleet)),
         dash(process.map(|process| process.pid.to_string())),
     ]
 }

@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use super::machine::{HEAD, Machine};
 
 /// What a pool needs, sorted by name.
-const BINARIES: [&str; 2] = ["llm-worker-rbee", HIVE];
+const BINARIES: [&str; 3] = ["llm-worker-rbee", "orchestratord", HIVE];
 
 const HIVE: &str = "rbee-hive";
 
@@ -74,7 +74,9 @@ impl BundleError {
     /// What to do about it.
     pub fn help(&self) -> &'static str {
         match self {
-            Self::Platform(_) => "build from source on the pool: `rbee pool git build`",
+            Self::Platform(_) => {
+                "build it on a machine like that with `cargo xtask dist`, and give its folder to `--dist`"
+            }
             Self::Missing { .. } => {
                 "`cargo xtask dist` builds one; `--dist DIR` names the folder with DIR/<target>/rbee-hive"
             }
@@ -284,9 +286,9 @@ mod tests {
         let bundles = Bundles::find(Some(dir.path()));
         let bundle = bundles.get(&linux("aarch64")).await.unwrap();
         let digest = Sha256::of(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\xb7\0");
-        let lines = format!("{digest}  llm-worker-rbee\n{digest}  rbee-hive\n");
+        let lines = BINARIES.map(|name| format!("{digest}  {name}\n")).concat();
         assert_eq!(bundle.digest, Sha256::of(lines));
-        assert_eq!(bundle.size(), 40);
+        assert_eq!(bundle.size(), 60);
         // Known from now on, whatever becomes of the files.
         drop(dir);
         assert_eq!(bundles.get(&linux("arm64")).await, Ok(bundle));

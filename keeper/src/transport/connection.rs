@@ -152,14 +152,32 @@ impl Connection {
     pub(super) async fn run(&self, script: &str) -> Result<Process, ConnectError> {
         let started = match &self.login {
             None => Process::local(script, self.options.local_home.as_deref()),
-            Some(login) => {
-                let limit = self.options.start_timeout;
-                let started = Process::remote(script, &login.session);
-                let started = tokio::time::timeout(limit, started).await;
-                started.unwrap_or_else(|_| Err(format!("no answer for {} s", limit.as_secs())))
-            }
+            Some(login) => self.start(login, &["sh", "-c", script]).await,
         };
         started.map_err(|cause| self.error(ConnectErrorKind::Lost, cause))
+    }
+
+    async fn start(&self, login: &Login, argv: &[&str]) -> Result<Process, String> {
+        let limit = self.options.start_timeout;
+        let started = Process::remote(&login.session, argv);
+        let started = tokio::time::timeout(limit, started).await;
+        started.unwrap_or_else(|_| Err(format!("no answer for {} s", limit.as_secs())))
+    }
+
+    /// Starts the hive that an earlier run found over this connection, without a script that looks for it.
+    pub(super) async fn start_known(&self) -> Option<Process> {
+        let login = self.login.as_ref()?;
+        let home = login.known_home()?;
+        let program = format!("{home}/bin/current/rbee-hive");
+        let argv = [&program, "rpc", "--home", &home];
+        self.start(login, &argv).await.ok()
+    }
+
+    /// Tells later runs where the hive of the pool is.
+    pub(super) fn learn(&self, home: &str) {
+        if let Some(login) = &self.login {
+            login.learn(home);
+        }
     }
 
     /// Makes an address of the pool reachable from here, for as long as the connection is in use.

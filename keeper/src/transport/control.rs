@@ -1,8 +1,8 @@
 //! Where ssh keeps its control sockets, and how a run finds the master that an earlier one left.
 //!
 //! ```text
-//! <folder>/.ssh-connection??????/{master,log}   one master, named by the crate that starts it
-//! <folder>/<key>                                links to the folder of the master that is shared under this key
+//! <folder>/.ssh-connection??????/{master,log,home}   one master, named by the crate that starts it
+//! <folder>/<key>                                     links to the folder of the master that is shared under this key
 //! ```
 
 use std::collections::BTreeSet;

@@ -21,7 +21,7 @@ whole || {
   rm -rf "$d/$t";
   whole || fail place;
 };
-chmod 755 "$d/rbee-hive" "$d/llm-worker-rbee" || fail place;
+chmod 755 "$d/rbee-hive" "$d/llm-worker-rbee" "$d/orchestratord" || fail place;
 ln -s "$d" "$t.link" || fail place;
 mv -fT "$t.link" current 2>/dev/null || mv -fh "$t.link" current 2>/dev/null
 || { rm -f current && mv "$t.link" current; } || fail place;

@@ -7,6 +7,7 @@ use pool_core::digest::Sha256;
 use pool_core::name::PoolName;
 use pool_core::observation::Platform;
 use pool_core::rpc::{GREETING, Hello, PROTOCOL};
+use tokio::time::timeout;
 
 use super::client::HiveClient;
 use super::connection::{Connection, Endpoint, Options};
@@ -15,6 +16,10 @@ use super::lines;
 use super::machine::{HEAD, Machine};
 use super::process::{Ended, Exit, Process};
 use super::script;
+
+/// For the first word over a connection that an earlier run left, which may have died unnoticed. A login that follows, and
+/// gets no answer either, is still over within 15 s.
+const KEPT: Duration = Duration::from_secs(3);
 
 /// A pool that answered.
 #[derive(Debug)]
@@ -108,7 +113,7 @@ enum Rude {
 
 /// Reads the greeting of a hive that was started.
 async fn greet(mut process: Process, pool: PoolName, limit: Duration) -> Result<HiveClient, Rude> {
-    let greeting = tokio::time::timeout(limit, lines::after(GREETING, &mut process.stdout));
+    let greeting = timeout(limit, lines::after(GREETING, &mut process.stdout));
     let Ok(greeting) = greeting.await else {
         let seconds = limit.as_secs();
         return Err(Rude::Broken(Broken::Silent { seconds }));
@@ -151,27 +156,36 @@ impl HiveClient {
 }
 
 impl Connection {
-    /// Connects and opens. A connection that an earlier run left may have died unnoticed: then this run makes its own.
+    /// Connects and opens. Where the connection that an earlier run left is dead or silent, this run makes its own.
     pub async fn reach(
         pool: &PoolName,
         endpoint: &Endpoint,
         options: &Options,
     ) -> Result<(Self, Opened), ConnectError> {
         let connection = Self::connect(pool, endpoint, options).await?;
-        match connection.open().await {
-            Err(error) if error.kind == ConnectErrorKind::Lost && connection.is_found() => {
-                tracing::info!(%pool, %error, "the connection of an earlier run is of no use");
-                let connection = Self::connect_anew(pool, endpoint, options).await?;
-                let opened = connection.open().await?;
-                Ok((connection, opened))
-            }
-            opened => Ok((connection, opened?)),
+        if !connection.is_found() {
+            let opened = connection.open().await?;
+            return Ok((connection, opened));
         }
+        match timeout(KEPT, connection.open()).await {
+            Err(_) => tracing::info!(%pool, "the connection of an earlier run is silent"),
+            Ok(Err(error)) if error.kind == ConnectErrorKind::Lost => {
+                tracing::info!(%pool, %error, "the connection of an earlier run is of no use");
+            }
+            Ok(opened) => return Ok((connection, opened?)),
+        }
+        let connection = Self::connect_anew(pool, endpoint, options).await?;
+        let opened = connection.open().await?;
+        Ok((connection, opened))
     }
 
     /// Starts the pool's hive where it has one, and asks what the pool is.
     pub async fn open(&self) -> Result<Opened, ConnectError> {
-        let (process, build) = self.told(&script::start(), script::POOL).await?;
+        if let Ok(Some(opened)) = timeout(KEPT, self.open_known()).await {
+            return Ok(opened);
+        }
+        let (process, line) = self.told(&script::start(), script::POOL).await?;
+        let (build, home) = line.split_once(' ').unwrap_or((&line, ""));
         if build == "none" {
             let Described {
                 platform, home_id, ..
@@ -191,6 +205,7 @@ impl Connection {
                     Some(platform) => platform,
                     None => self.describe().await?.platform,
                 };
+                self.learn(home);
                 (platform, None, HiveState::Running(hive))
             }
             Err(Rude::Broken(broken)) => {
@@ -209,6 +224,22 @@ impl Connection {
         })
     }
 
+    /// The same at less cost, where an earlier run told where the hive is, and it is still there.
+    async fn open_known(&self) -> Option<Opened> {
+        let process = self.start_known().await?;
+        let limit = self.options.start_timeout;
+        let hive = greet(process, self.pool.clone(), limit).await.ok()?;
+        let Hello {
+            platform, build, ..
+        } = hive.hello().clone();
+        Some(Opened {
+            platform: platform?,
+            installed: Some(build?),
+            home_id: None,
+            hive: HiveState::Running(hive),
+        })
+    }
+
     async fn describe(&self) -> Result<Described, ConnectError> {
         let (process, line) = self.told(&script::machine(), script::ON).await?;
         match Described::parse(&line) {
@@ -221,7 +252,7 @@ impl Connection {
     async fn told(&self, script: &str, marker: &str) -> Result<(Process, String), ConnectError> {
         let mut process = self.run(script).await?;
         let limit = self.options.start_timeout;
-        let line = tokio::time::timeout(limit, lines::after(marker, &mut process.stdout));
+        let line = timeout(limit, lines::after(marker, &mut process.stdout));
         match line.await {
             Ok(Some(line)) => Ok((process, line)),
             Ok(None) => Err(self.no_script(&process.end().await)),

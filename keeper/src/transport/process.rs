@@ -94,10 +94,13 @@ impl Process {
         Self::new(Child::Local(Box::new(child)), stdin, stdout, stderr)
     }
 
-    /// On the other side of an SSH connection.
-    pub async fn remote(script: &str, session: &Arc<Session>) -> Result<Self, String> {
-        let mut command = session.clone().arc_command("sh");
-        command.arg("-c").arg(script);
+    /// On the other side of an SSH connection, by the login shell: its words are quoted for any.
+    pub async fn remote(session: &Arc<Session>, argv: &[&str]) -> Result<Self, String> {
+        let [program, arguments @ ..] = argv else {
+            return Err("there is nothing to start".to_owned());
+        };
+        let mut command = session.clone().arc_command(*program);
+        command.args(arguments);
         command.stdin(openssh::Stdio::piped());
         command.stdout(openssh::Stdio::piped());
         command.stderr(openssh::Stdio::piped());

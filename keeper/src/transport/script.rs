@@ -4,7 +4,7 @@ const START: &str = concat!(include_str!("home.sh"), include_str!("start.sh"));
 const MACHINE: &str = concat!(include_str!("home.sh"), include_str!("machine.sh"));
 const INSTALL: &str = concat!(include_str!("home.sh"), include_str!("install.sh"));
 
-/// Starts the line in which [`start`] says which build is installed.
+/// Starts the line in which [`start`] says which build is installed, and in which home.
 pub const POOL: &str = "rbee-pool ";
 /// Starts the line in which [`machine`] says what the machine is.
 pub const ON: &str = "rbee-machine ";

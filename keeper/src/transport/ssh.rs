@@ -126,6 +126,25 @@ fn key(destination: &str, host_keys: HostKeys, options: &Options) -> String {
 }
 
 impl Login {
+    /// The home of rbee on the pool, as the run found it that made the connection.
+    pub fn known_home(&self) -> Option<String> {
+        let known = self.is_found.then(|| self.home_file())?;
+        fs::read_to_string(known)
+            .ok()
+            .filter(|home| crosses_every_shell(home))
+    }
+
+    /// Tells it to those that use the connection later. Should that fail, they look for themselves.
+    pub fn learn(&self, home: &str) {
+        if self.place.is_some() && crosses_every_shell(home) {
+            fs::write(self.home_file(), home).ok();
+        }
+    }
+
+    fn home_file(&self) -> PathBuf {
+        self.session.control_socket().with_file_name("home")
+    }
+
     /// Ends the connection, where no later run would find it.
     pub async fn close(self) {
         let socket = self.session.control_socket().to_owned();
@@ -141,6 +160,11 @@ impl Login {
             fs::remove_dir_all(folder).ok();
         }
     }
+}
+
+/// Whether a path means the same to sh, fish and csh once it is quoted.
+fn crosses_every_shell(path: &str) -> bool {
+    path.starts_with('/') && !path.contains(|c: char| c.is_control() || "'!\\".contains(c))
 }
 
 /// ssh takes a host that starts with `-` for an option, and hands names unquoted to the shell of a

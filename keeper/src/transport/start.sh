@@ -1,6 +1,5 @@
-# Says in one line which build is installed, then becomes its hive. Forks nothing on the way: a hundred pools may be one
-# machine's containers. The hub is asked as the operator: with no token of the pool, and the operator's comes by stdin and
-# stays out of the environment of workers.
+# Says in one line which build is installed and where, then becomes its hive. Forks nothing on the way: a hundred pools may be one
+# machine's containers.
 b=none;
 if cd -P "$h/bin/current" 2>/dev/null; then
   b="${PWD##*/}";
@@ -8,8 +7,6 @@ if cd -P "$h/bin/current" 2>/dev/null; then
   cd "$OLDPWD";
 fi;
 echo;
-echo "rbee-pool $b";
+echo "rbee-pool $b $h";
 if [ "$b" = none ]; then exit 0; fi;
-export RBEE_HOME="$h" HF_HUB_DISABLE_IMPLICIT_TOKEN=1;
-unset HF_TOKEN;
-exec "$p" rpc;
+exec "$p" rpc --home "$h";

@@ -199,7 +199,7 @@ fn an_upgrade_never_kills_a_running_worker() {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let dist = desk.path("dist");
     fs::create_dir_all(dist.join(&target)).unwrap();
-    for name in ["rbee-hive", "llm-worker-rbee"] {
+    for name in ["rbee-hive", "llm-worker-rbee", "orchestratord"] {
         let mut program = fs::read(crate::program(name)).unwrap();
         program.push(0);
         let to = dist.join(&target).join(name);

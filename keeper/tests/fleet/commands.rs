@@ -9,7 +9,7 @@ use crate::program;
 
 #[test]
 fn every_program_says_its_version_with_the_revision() {
-    for name in ["rbee", "rbee-hive", "llm-worker-rbee"] {
+    for name in ["rbee", "rbee-hive", "llm-worker-rbee", "orchestratord"] {
         let output = Command::new(program(name))
             .arg("--version")
             .output()
@@ -106,9 +106,10 @@ fn every_mistake_is_reported_at_once_for_people_and_programs() {
     }
     assert!(!ran.err.contains('\x1b'), "colour off a terminal");
     let json = desk.rbee(&["validate", "--json"]).exits(1).json();
-    assert_eq!(json["valid"], false);
-    assert!(json["problems"].as_array().unwrap().len() >= 2);
-    assert_eq!(json["problems"][0]["line"], 4);
+    let error = &json["error"];
+    assert_eq!(error["exit"], 1);
+    assert!(error["problems"].as_array().unwrap().len() >= 2);
+    assert_eq!(error["problems"][0]["line"], 4);
 }
 
 #[test]

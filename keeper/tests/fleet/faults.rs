@@ -142,7 +142,7 @@ fn a_build_for_another_machine_is_not_sent() {
     let dist = desk.path("dist");
     let folder = dist.join(format!("{}-unknown-linux-gnu", std::env::consts::ARCH));
     fs::create_dir_all(&folder).unwrap();
-    for name in ["rbee-hive", "llm-worker-rbee"] {
+    for name in ["rbee-hive", "llm-worker-rbee", "orchestratord"] {
         fs::write(folder.join(name), "#!/bin/sh\n").unwrap();
     }
     let dist = dist.to_str().unwrap();
@@ -256,7 +256,7 @@ fn a_disk_that_fills_while_copying_is_said_and_nothing_is_half_there() {
     let home = desk.path("small");
     fs::create_dir(&home).unwrap();
     // The binaries fit, the model does not.
-    let size = ["rbee-hive", "llm-worker-rbee"]
+    let size = ["rbee-hive", "llm-worker-rbee", "orchestratord"]
         .map(|name| fs::metadata(crate::program(name)).unwrap().len());
     let size = size.iter().sum::<u64>() + (2 << 20);
     let disk = SmallDisk::mount(&home, size);
@@ -277,6 +277,43 @@ fn a_disk_that_fills_while_copying_is_said_and_nothing_is_half_there() {
         let blob = blob.unwrap();
         let digest = pool_core::digest::Sha256::of(fs::read(blob.path()).unwrap());
         assert_eq!(blob.file_name().to_str().unwrap(), digest.to_string());
+    }
+}
+
+#[test]
+fn on_a_full_disk_workers_stop_and_models_go() {
+    let desk = Desk::new();
+    let home = desk.path("small");
+    fs::create_dir(&home).unwrap();
+    let size = ["rbee-hive", "llm-worker-rbee", "orchestratord"]
+        .map(|name| fs::metadata(crate::program(name)).unwrap().len());
+    let disk = SmallDisk::mount(&home, size.iter().sum::<u64>() + (8 << 20));
+    let rbee = |args: &[&str]| -> super::Ran {
+        let mut command = desk.command(args);
+        command.env("RBEE_HOME", &disk.0).output().unwrap().into()
+    };
+    let ways: [(&[&str], usize); 3] = [
+        (&["pool", "worker", "stop-all"], 1),
+        (&["destroy", "--yes"], 0),
+        (&["apply", "--yes", "--allow-empty", "--prune-models"], 0),
+    ];
+    for (way, models) in ways {
+        desk.fleet(HERE, "here/cpu");
+        rbee(&["apply", "--yes"]).exits(0);
+        assert_eq!(desk.workers().len(), 1);
+        if way[0] == "apply" {
+            desk.write(&format!("version: 1\nfleet: test\npools:\n{HERE}"));
+        }
+        let fill = home.join("fill");
+        let mut file = fs::File::create(&fill).unwrap();
+        let full = std::io::copy(&mut std::io::repeat(0), &mut file).unwrap_err();
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+        rbee(way).exits(0);
+        let records = fs::read_dir(home.join("workers")).unwrap().count();
+        assert_eq!((desk.workers().len(), records), (0, 0), "{way:?}");
+        let blobs = fs::read_dir(home.join("models/blobs")).unwrap().count();
+        assert_eq!(blobs > 0, models > 0, "{way:?}");
+        fs::remove_file(fill).unwrap();
     }
 }
 

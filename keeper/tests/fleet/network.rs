@@ -1,14 +1,19 @@
-//! Pools with addresses of their own, in network namespaces: a link that is cut, and one that is slow and loses packets.
+//! Pools with addresses of their own, in network namespaces: a link that is cut, also under an answer, and one that is
+//! slow and loses packets.
 //!
 //! Making namespaces takes root; as anybody else these tests say so and pass. The slow link is `link.py`: it needs
 //! /dev/net/tun and no kernel module, and loses the same packets in every run.
 
 use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
+use super::door::{Door, LONG, endless};
 use super::{Desk, Ran};
 use crate::sshd::Sshd;
 
@@ -267,4 +272,70 @@ fn a_slow_link_that_loses_packets_leaves_the_results_the_same() {
     let slow = results();
     println!("over 100 ms and 1 %: {:?}", start.elapsed());
     assert_eq!(slow, quick);
+}
+
+#[tokio::test]
+async fn a_worker_behind_a_link_that_is_cut_is_left_out_and_serves_again_when_the_link_is_back() {
+    if !is_possible() {
+        return;
+    }
+    let mut network = Network::new();
+    let site = network.site();
+    let desk = Desk::new();
+    let _far = network.sshd(&desk, "far", site);
+    let (near, there) = (format!("{}.1", network.prefix), network.address(site));
+    let free = TcpListener::bind((near.as_str(), 0)).unwrap();
+    let listen: SocketAddr = free.local_addr().unwrap();
+    drop(free);
+    endless(&desk);
+    desk.write(&format!(
+        "version: 1\nfleet: test\norchestrator: {{ pool: here, listen: \"{listen}\" }}\npools:\n  \
+         here: {{ connect: local, devices: [cpu], advertise: {near} }}\n  \
+         far: {{ connect: ssh://far, devices: [cpu], advertise: {there} }}\n\
+         models:\n  tiny: {{ source: ./model }}\nworkers:\n  chat: {{ model: tiny, on: ['*/cpu'] }}\n"
+    ));
+    desk.rbee(&["apply", "--yes"]).exits(0);
+    let door = Door::of(&desk.home(), listen);
+    door.ready(2).await;
+    let (here, far) = ("chat/here/cpu/0", "chat/far/cpu/0");
+    // Each has one slot, so that one of two long answers is the far one's.
+    let mut tasks = Vec::new();
+    for _ in 0..2 {
+        let id = door.submit(json!({"max_tokens": LONG})).await;
+        tasks.push((door.worker_of(&id).await, id));
+    }
+    tasks.sort();
+    let [(on_far, id), (on_here, other)] = &tasks[..] else {
+        panic!("{tasks:?}");
+    };
+    assert_eq!((on_far.as_str(), on_here.as_str()), (far, here));
+    let mut events = door.events(id, None).await;
+    events.until_token().await;
+    let cancel = format!("/v2/tasks/{other}/cancel");
+    assert_eq!(door.post(&cancel, json!({})).await.status(), 202);
+
+    network.set(site, "down");
+    let cut = Instant::now();
+    door.finds(far, "unreachable").await;
+    let noticed = cut.elapsed();
+    assert!(noticed < Duration::from_secs(10), "{noticed:?}");
+    assert_eq!(door.serves().await, here);
+    let (said, last) = events.told().await;
+    let ended = cut.elapsed();
+    println!("unreachable after {noticed:?}, the answer ended after {ended:?}");
+    assert!(!said.is_empty() && ended < Duration::from_secs(40));
+    assert_eq!(last["type"], "error");
+    assert_eq!(last["message"], "nothing came from the worker for 30000 ms");
+    assert_eq!(door.serves().await, here);
+
+    network.set(site, "up");
+    let back = Instant::now();
+    door.finds(far, "ready").await;
+    let drain = json!({"worker": here, "drained": true});
+    assert_eq!(door.post("/v2/workers/drain", drain).await.status(), 204);
+    assert_eq!(door.serves().await, far);
+    println!(
+        "it serves again {:?} after the link is back",
+        back.elapsed()
+    );
 }

@@ -267,11 +267,13 @@ fn a_command_that_fails_as_a_whole_prints_the_error_and_nothing_else() {
     assert_eq!(lines[1]["error"]["at"], "no.yaml");
 
     desk.write("version: 1\nfleet: home\npools:\n  here: { conect: local, devices: [gpu] }\n");
-    let document = desk.rbee(&["plan", "--json"]).exits(1).json();
-    valid(&schema, &document);
-    let error = &document["error"];
-    assert_eq!(error["at"], "fleet.yaml:4:11");
-    assert_eq!(error["problems"].as_array().unwrap().len(), 2, "{error}");
+    for command in ["plan", "validate"] {
+        let document = desk.rbee(&[command, "--json"]).exits(1).json();
+        valid(&schema, &document);
+        let error = &document["error"];
+        assert_eq!(error["at"], "fleet.yaml:4:11");
+        assert_eq!(error["problems"].as_array().unwrap().len(), 2, "{error}");
+    }
 }
 
 #[test]

@@ -227,7 +227,7 @@ fn build(desk: &Desk, name: &str, more: usize) -> String {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let dist = desk.path(name);
     fs::create_dir_all(dist.join(&target)).unwrap();
-    for name in ["rbee-hive", "llm-worker-rbee"] {
+    for name in ["rbee-hive", "llm-worker-rbee", "orchestratord"] {
         let mut program = fs::read(crate::program(name)).unwrap();
         program.extend(vec![0; more]);
         fs::write(dist.join(&target).join(name), program).unwrap();

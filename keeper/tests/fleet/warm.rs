@@ -1,13 +1,14 @@
 //! Connections that one run leaves to the next.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::{Desk, Ran};
-use crate::sshd::Sshd;
+use crate::sshd::{Lab, Sshd};
 
 const ONE: &str = "  one: { connect: ssh://one, devices: [cpu] }\n";
 
@@ -19,8 +20,12 @@ struct Warm {
 
 impl Warm {
     fn new() -> Self {
+        Self::of(|lab| lab.sshd("one"))
+    }
+
+    fn of(pool: impl FnOnce(&Lab) -> Sshd) -> Self {
         let desk = Desk::new();
-        let pool = desk.lab.sshd("one");
+        let pool = pool(&desk.lab);
         desk.fleet(ONE, "one/cpu");
         fs::create_dir(desk.path("run")).unwrap();
         Self { desk, pool }
@@ -118,7 +123,11 @@ fn the_next_run_takes_the_connection_of_the_last_and_no_run_leaves_a_hive() {
         .unwrap()
         .flatten()
         .collect();
-    beside.retain(|entry| entry.file_name() != "master" && entry.file_name() != "log");
+    beside.retain(|entry| {
+        !["master", "log", "home"]
+            .map(Into::into)
+            .contains(&entry.file_name())
+    });
     assert!(beside.is_empty(), "{beside:?}");
 
     // A run that is killed: its hive ends, the connection is of use to the next.
@@ -185,7 +194,37 @@ fn a_connection_that_died_unnoticed_is_replaced() {
     warm.rbee(&["status"]).exits(0);
     warm.pool.freeze_sessions();
     warm.rbee(&["status"]).exits(0).says("bare");
-    assert_eq!((warm.logins(), warm.masters().len()), (2, 1));
+    assert_eq!(warm.logins(), 2);
+    // Nobody needed the dead one's end: it notices by itself.
+    eventually("one master", || warm.masters().len() == 1);
+}
+
+#[test]
+fn a_pool_that_went_away_since_the_last_run_is_unreachable_within_15_seconds() {
+    let warm = Warm::new();
+    warm.rbee(&["apply", "--yes"]).exits(0);
+    warm.rbee(&["plan", "--detailed-exitcode"]).exits(0);
+    warm.pool.freeze();
+    let begun = Instant::now();
+    warm.rbee(&["plan"]).exits(4).says("unreachable: one: ");
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(15), "{took:?}");
+}
+
+#[test]
+fn over_a_kept_connection_a_hive_that_says_nothing_is_not_waited_for_twice() {
+    let warm = Warm::new();
+    warm.rbee(&["apply", "--yes"]).exits(0);
+    let hive = warm.pool.home().join("bin/current/rbee-hive");
+    // Another file: the old one is in use.
+    fs::remove_file(&hive).unwrap();
+    fs::write(&hive, "#!/bin/sh\ncat > /dev/null\n").unwrap();
+    fs::set_permissions(&hive, PermissionsExt::from_mode(0o700)).unwrap();
+    let begun = Instant::now();
+    let status = warm.rbee(&["status"]);
+    let took = begun.elapsed();
+    status.exits(1).says("its hive said nothing for 30 s");
+    assert!(took < Duration::from_secs(50), "{took:?}");
 }
 
 #[test]
@@ -207,4 +246,49 @@ fn runs_at_the_same_time_share_and_disturb_nobody() {
         eventually(round, || warm.masters().len() == 1 && warm.hives() == 0);
     }
     assert!(warm.logins() <= 5, "{}", warm.logins());
+}
+
+/// What the pool was told to run since it was asked last.
+fn asked(warm: &Warm) -> Vec<String> {
+    let log = warm.desk.lab.path("asked");
+    let asked = fs::read_to_string(&log).unwrap();
+    fs::remove_file(&log).unwrap();
+    asked.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn over_a_kept_connection_the_hive_is_started_at_once_and_looked_for_where_it_is_gone() {
+    let warm = Warm::of(|lab| {
+        let log = lab.path("asked");
+        let shell = format!(
+            "printf '%s\\n' \"$SSH_ORIGINAL_COMMAND\" >> {}; exec sh -c \"$SSH_ORIGINAL_COMMAND\"",
+            log.display()
+        );
+        lab.server("one").home("a home").shell(&shell).start()
+    });
+    warm.rbee(&["apply", "--yes"]).exits(0);
+    assert!(asked(&warm).iter().all(|asked| asked.starts_with("sh -c")));
+    let home = warm.pool.home().to_owned();
+    let at_once = format!(
+        "'{0}/bin/current/rbee-hive' rpc --home '{0}'",
+        home.display()
+    );
+    warm.rbee(&["plan", "--detailed-exitcode"]).exits(0);
+    assert_eq!(asked(&warm), [at_once.as_str()]);
+
+    fs::rename(home.join("bin"), home.join("elsewhere")).unwrap();
+    warm.rbee(&["plan", "--detailed-exitcode"])
+        .exits(2)
+        .says("one");
+    let [first, rest @ ..] = &asked(&warm)[..] else {
+        panic!("nothing was asked")
+    };
+    assert_eq!(first, &at_once);
+    assert!(rest.iter().all(|asked| asked.starts_with("sh -c")) && !rest.is_empty());
+
+    // The run that looked has told where the hive is now.
+    fs::rename(home.join("elsewhere"), home.join("bin")).unwrap();
+    warm.rbee(&["plan", "--detailed-exitcode"]).exits(0);
+    assert_eq!(asked(&warm), [at_once.as_str()]);
+    assert_eq!(warm.logins(), 1);
 }

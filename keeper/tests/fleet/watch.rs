@@ -1,4 +1,4 @@
-//! A watch beside an operator who edits, and workers that die.
+//! A watch beside an operator who edits, and workers and an orchestrator that die.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -7,9 +7,10 @@ use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{Desk, Ran, end};
+use jiff::Timestamp;
 
-const HERE: &str = "  here: { connect: local, devices: [cpu] }\n";
+use super::orchestrator::{self, HERE};
+use super::{Desk, Ran, end};
 
 /// How long a watch may take for anything.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -171,6 +172,35 @@ fn a_worker_that_is_killed_comes_back_and_again_after_a_pause() {
 }
 
 #[test]
+fn an_orchestrator_that_is_killed_comes_back_after_a_pause_or_with_what_it_is_given_anew() {
+    let desk = Desk::new();
+    let listen = orchestrator::free();
+    let declared = orchestrator::at("here", listen, ", tenants: tenants.yaml");
+    fs::write(desk.path("tenants.yaml"), orchestrator::tenant("a")).unwrap();
+    desk.write(&orchestrator::fleet("test", &declared, HERE, "here/cpu"));
+    let mut watch = Watch::start(&desk, &["--apply", "--interval", "1s"]);
+    watch.says("Apply complete: 1 installed", 1);
+    for times in 1..=4 {
+        end(orchestrator::pid(&desk.home()));
+        watch.says("Apply complete: 1 spawned.", times);
+    }
+    let held = "blocked: here: orchestrator: its process is gone; \
+                it did not stay up, and is held back until ";
+    let times = watch.said().matches(held).count();
+    end(orchestrator::pid(&desk.home()));
+    watch.says(held, times + 1);
+    let said = watch.said();
+    let (_, until) = said.rsplit_once(held).unwrap();
+    let until: Timestamp = until.split_whitespace().next().unwrap().parse().unwrap();
+
+    fs::write(desk.path("tenants.yaml"), orchestrator::tenant("b")).unwrap();
+    watch.says("Apply complete: 1 spawned, 1 updated.", 1);
+    assert!(Timestamp::now() < until, "{}", watch.said());
+    assert!(orchestrator::is_ready(listen));
+    assert_eq!(watch.interrupt(), Some(130));
+}
+
+#[test]
 fn a_pool_that_is_down_is_asked_ever_more_rarely_and_told_of_twice() {
     let desk = Desk::new();
     // Takes a connection, notes when, and hangs up.
@@ -188,8 +218,11 @@ fn a_pool_that_is_down_is_asked_ever_more_rarely_and_told_of_twice() {
     desk.fleet(&format!("{HERE}{down}"), "here/cpu");
     let pool = desk.lab.sshd("one");
     let mut watch = Watch::start(&desk, &["--apply", "--interval", "1s"]);
-    watch.says("Apply complete: 1 installed", 1);
+    watch.says("Apply not complete: 1 installed", 1);
     watch.says("Pool down is unreachable: ", 1);
+    // What is said of the fleet does not leave out the pool that nothing is known of.
+    watch.says("unreachable: down: ", 1);
+    watch.says("No changes: nothing else of fleet test is to be done.", 1);
     let begun = Instant::now();
     while asked.lock().unwrap().len() < 5 {
         assert!(
@@ -214,9 +247,35 @@ fn a_pool_that_is_down_is_asked_ever_more_rarely_and_told_of_twice() {
     // The file may say another way to it, which is tried at once.
     save(&desk, &format!("ssh://127.0.0.1:{port}"), "ssh://one");
     watch.says("fleet.yaml was saved", 1);
-    watch.says("No changes: fleet test is as its file says.", 2);
+    watch.says("No changes: fleet test is as its file says.", 1);
     pool.kill();
     watch.says("Pool down is unreachable: ", 2);
+    assert_eq!(watch.interrupt(), Some(130));
+}
+
+#[test]
+fn a_pool_that_is_down_is_named_whenever_the_others_are_changed() {
+    let desk = Desk::new();
+    let pool = desk.lab.sshd("one");
+    let pools = format!("{HERE}  one: {{ connect: ssh://one, devices: [cpu] }}\n");
+    desk.fleet(&pools, "'*/cpu'");
+    let mut watch = Watch::start(&desk, &["--apply", "--interval", "1s", "--json-stream"]);
+    watch.says(r#""done":{"install":2"#, 1);
+    let unknown = r#""unknown":[{"pool":"one","unreachable":true"#;
+    assert!(!watch.said().contains(unknown), "{}", watch.said());
+    pool.kill();
+    watch.says("Pool one is unreachable: ", 1);
+    let edits = [("'] }", "'], slots: 2 }"), ("slots: 2", "slots: 3")];
+    for (times, (from, to)) in edits.into_iter().enumerate() {
+        save(&desk, from, to);
+        // Of the plan that is carried out on the other pool, and of the one with nothing to do that follows.
+        watch.says(unknown, 3 + 2 * times);
+    }
+    let said = watch.said();
+    let (_, since) = said.split_once("Pool one is unreachable: ").unwrap();
+    let mut summaries = since.lines().filter(|line| line.contains("summary"));
+    let names = |line: &str| line.contains(unknown) && line.contains(r#""exit":4"#);
+    assert!(summaries.all(names), "{said}");
     assert_eq!(watch.interrupt(), Some(130));
 }
 

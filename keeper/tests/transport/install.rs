@@ -44,7 +44,15 @@ async fn walks_from_bare_to_running(connection: &Connection, bundle: &Bundle, ho
     expected.sort_unstable();
     assert_eq!(names(&home.join("bin")), expected);
     let build = names(&home.join("bin").join(&digest));
-    assert_eq!(build, ["SHA256SUMS", "llm-worker-rbee", "rbee-hive"]);
+    assert_eq!(
+        build,
+        [
+            "SHA256SUMS",
+            "llm-worker-rbee",
+            "orchestratord",
+            "rbee-hive"
+        ]
+    );
 
     let opened = connection.open().await.unwrap();
     assert_eq!(opened.installed, Some(bundle.digest));
@@ -178,7 +186,7 @@ async fn content_that_changed_on_the_way_is_refused_and_what_was_there_stays() {
     let good = bundle(&lab, "good", POLITE);
     connection.install(&good, |_| ()).await.unwrap();
     let bad = bundle(&lab, "bad", "#!/bin/sh\n# 1\n");
-    fs::write(&bad.files[1].path, "#!/bin/sh\n# 2\n").unwrap();
+    fs::write(&bad.files[2].path, "#!/bin/sh\n# 2\n").unwrap();
     let error = connection.install(&bad, |_| ()).await.unwrap_err();
     assert_eq!(kind(&error), InstallErrorKind::WrongContent, "{error}");
     assert!(error.to_string().contains("rbee-hive: FAILED"), "{error}");

@@ -51,6 +51,14 @@ pub enum ErrorCode {
     UnsupportedMediaType,
     /// 429
     QueueFull,
+    /// 429: the tenant has used what it may.
+    QuotaExceeded,
+    /// 502: the worker that had it failed.
+    WorkerFailed,
+    /// 503: nothing serves it now.
+    Unavailable,
+    /// 504: its time was up.
+    Deadline,
     /// 503: the model is not loaded yet.
     Loading,
     /// 503: the worker is about to end.
@@ -76,10 +84,12 @@ impl ErrorCode {
             Self::Conflict => 409,
             Self::PayloadTooLarge => 413,
             Self::UnsupportedMediaType => 415,
-            Self::QueueFull => 429,
+            Self::QueueFull | Self::QuotaExceeded => 429,
             Self::Cancelled => 499,
             Self::Internal => 500,
-            Self::Loading | Self::Draining | Self::OutOfMemory => 503,
+            Self::WorkerFailed => 502,
+            Self::Loading | Self::Draining | Self::OutOfMemory | Self::Unavailable => 503,
+            Self::Deadline => 504,
         }
     }
 
@@ -95,6 +105,10 @@ impl ErrorCode {
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
             Self::QueueFull => "QUEUE_FULL",
+            Self::QuotaExceeded => "QUOTA_EXCEEDED",
+            Self::WorkerFailed => "WORKER_FAILED",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::Deadline => "DEADLINE",
             Self::Loading => "LOADING",
             Self::Draining => "DRAINING",
             Self::Cancelled => "CANCELLED",
@@ -107,7 +121,14 @@ impl ErrorCode {
     pub fn is_retriable(self) -> bool {
         matches!(
             self,
-            Self::QueueFull | Self::Loading | Self::Draining | Self::OutOfMemory
+            Self::QueueFull
+                | Self::QuotaExceeded
+                | Self::WorkerFailed
+                | Self::Unavailable
+                | Self::Deadline
+                | Self::Loading
+                | Self::Draining
+                | Self::OutOfMemory
         )
     }
 }

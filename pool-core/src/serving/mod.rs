@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `request` | [`ExecuteRequest`], [`CancelRequest`], and the check that finds every [`Violation`] at once |
+//! | `task` | [`TaskRequest`], what an orchestrator is asked |
 //! | `event` | [`StreamEvent`], what a stream says |
 //! | `sse` | [`Frame`] and [`SseParser`]: server-sent events as text, and back from bytes in any pieces |
 //! | `check` | [`StreamCheck`]: whether a stream is whole |
@@ -18,6 +19,7 @@ pub mod openai;
 mod request;
 mod sse;
 mod status;
+mod task;
 
 pub use check::{Answer, StreamCheck, StreamFault};
 pub use error::{ErrorBody, ErrorCode, ErrorDetails};
@@ -25,6 +27,7 @@ pub use event::{End, Failure, FailureCode, StopReason, StreamEvent};
 pub use request::{CancelRequest, ExecuteRequest, Input, Message, Sampling, Violation, Violations};
 pub use sse::{Frame, KEEP_ALIVE, SseParser};
 pub use status::{Health, MemoryUse, Phase, Ready, Slots};
+pub use task::{Priority, TaskRequest};
 
 /// The header that names one request through every part of the fleet.
 pub const CORRELATION_HEADER: &str = "x-correlation-id";

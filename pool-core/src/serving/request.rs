@@ -155,7 +155,14 @@ impl ExecuteRequest {
     pub fn from_json(body: &[u8]) -> Result<Self, Violations> {
         let mut fields = object(body)?;
         let job_id = fields.required("job_id", JOB_ID, |text: &String| is_job_id(text));
-        let input = read_input(&mut fields, read_message);
+        let request = Self::read(&mut fields, job_id.unwrap_or_default());
+        fields.finish(&format!("job_id, {INFERENCE}")).none()?;
+        Ok(request)
+    }
+
+    /// Takes what an inference is from the fields.
+    pub(super) fn read(fields: &mut Fields, job_id: String) -> Self {
+        let input = read_input(fields, read_message);
         let max_tokens =
             fields.optional("max_tokens", "a whole number, at least 1", |&n| n >= 1_u32);
         let sampling = Sampling {
@@ -164,22 +171,22 @@ impl ExecuteRequest {
                 "a whole number from 0 to 18446744073709551615",
                 |_| true,
             ),
-            ..read_sampling(&mut fields)
+            ..read_sampling(fields)
         };
         let stop = fields.optional("stop", STOP, |stop: &Vec<String>| is_stop(stop));
-        let cache_salt = read_cache_salt(&mut fields);
-        let known = "job_id, prompt, messages, max_tokens, temperature, top_p, top_k, min_p, repetition_penalty, stop, seed, cache_salt";
-        fields.finish(known).none()?;
-        Ok(Self {
-            job_id: job_id.unwrap_or_default(),
+        Self {
+            job_id,
             input,
             max_tokens,
             sampling,
             stop: stop.unwrap_or_default(),
-            cache_salt,
-        })
+            cache_salt: read_cache_salt(fields),
+        }
     }
 }
+
+/// The fields of [`ExecuteRequest::read`].
+pub(super) const INFERENCE: &str = "prompt, messages, max_tokens, temperature, top_p, top_k, min_p, repetition_penalty, stop, seed, cache_salt";
 
 pub(super) const STOP: &str = "at most 4 texts of 1 to 100 characters";
 

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use pool_core::SLOTS;
 use pool_core::device::Device;
 use pool_core::name::PoolName;
+use pool_core::orchestrator::QUEUE;
 
 use super::connect::Connect;
 use super::field::{Field, Problems, Text};
@@ -160,11 +161,39 @@ fn orchestrator(
     let listen = fields
         .optional("listen")
         .and_then(|field| field.text(problems));
+    let store = fields
+        .optional("store")
+        .and_then(|field| field.text(problems));
+    let scheduling = fields
+        .optional("scheduling")
+        .and_then(|field| field.text(problems));
+    let queue = fields
+        .optional("queue")
+        .and_then(|field| field.number(QUEUE, problems));
+    let when_full = fields
+        .optional("when_full")
+        .and_then(|field| field.text(problems));
+    let supervise = fields
+        .optional("supervise")
+        .and_then(|field| field.text(problems));
+    let tenants = fields
+        .optional("tenants")
+        .and_then(|field| field.text(problems));
+    let policy = fields
+        .optional("policy")
+        .and_then(|field| field.text(problems));
     fields.close(problems);
     uses.extend(pool.clone().map(Use::Pool));
     Some(Orchestrator {
         pool: pool?,
         listen,
+        store,
+        scheduling,
+        queue,
+        when_full,
+        supervise,
+        tenants,
+        policy,
     })
 }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use pool_core::ORCHESTRATOR_PORT;
 use pool_core::device::Device;
 use pool_core::name::{FleetName, InvalidName, ModelId, PoolName, WorkerName};
+use pool_core::orchestrator::{Scheduling, StoreKind, WhenFull};
 use pool_core::source::Source;
 use pool_core::weights::{Dtype, Quantization};
 use pool_core::worker::Supervise;
@@ -234,6 +235,9 @@ words! {
     HostKeys: "a policy for host keys", "strict";
     Dtype: "a kind of number", "bf16";
     Supervise: "a way to supervise workers", "systemd";
+    StoreKind: "a store for tasks", "sqlite";
+    Scheduling: "a way to schedule", "least-loaded";
+    WhenFull: "a policy for a full queue", "reject";
     Quantization: "a kind that weights are quantised to", "q8_0";
 }
 

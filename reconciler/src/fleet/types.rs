@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use pool_core::device::Device;
 use pool_core::name::{FleetName, ModelId, PoolName, WorkerName};
+use pool_core::orchestrator::{ConfigFile, QUEUE, Scheduling, StoreKind, WhenFull};
 use pool_core::source::Source;
 use pool_core::weights::{Dtype, Quantization};
 use pool_core::worker::Supervise;
@@ -25,7 +26,7 @@ pub struct Fleet {
     /// Name of the fleet. A pool keeps it with every worker, so that one fleet never stops those of another.
     #[schemars(rename = "fleet")]
     pub name: Spanned<FleetName>,
-    /// The daemon that routes requests to the workers.
+    /// The daemon that admits, queues and routes requests to the workers.
     pub orchestrator: Option<Orchestrator>,
     /// How long nobody may serve a model while a plan is carried out, where the model does not say; any time when absent.
     pub max_outage: Option<Spanned<Duration>>,
@@ -46,7 +47,7 @@ pub struct Fleet {
     pub checks: BTreeMap<CheckName, Spanned<Check>>,
 }
 
-/// Where the orchestrator runs.
+/// The daemon that admits, queues and routes requests to the workers of the fleet.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Orchestrator {
@@ -55,6 +56,39 @@ pub struct Orchestrator {
     /// The IP address and port that it listens on; 127.0.0.1:8080 when absent.
     #[schemars(with = "Option<String>", extend("examples" = ["0.0.0.0:8080", "127.0.0.1:8080"]))]
     pub listen: Option<Spanned<SocketAddr>>,
+    /// Where tasks are kept: in a file, which is the default, or nowhere.
+    #[schemars(with = "Option<StoreKind>")]
+    pub store: Option<Spanned<StoreKind>>,
+    /// Which of the workers that could take a task does; `least-loaded` when absent.
+    #[schemars(with = "Option<Scheduling>")]
+    pub scheduling: Option<Spanned<Scheduling>>,
+    /// Tasks that may wait, for each model; 100 when absent.
+    #[schemars(range(min = *QUEUE.start(), max = *QUEUE.end()))]
+    pub queue: Option<Spanned<u32>>,
+    /// What happens to a task that finds its queue full; it is refused when absent.
+    #[schemars(with = "Option<WhenFull>")]
+    pub when_full: Option<Spanned<WhenFull>>,
+    /// Who starts it again after a crash or a boot; as its pool says when absent.
+    pub supervise: Option<Spanned<Supervise>>,
+    /// The file that says who may use it and how much, relative to this one. It may change while the orchestrator runs.
+    #[schemars(length(min = 1))]
+    pub tenants: Option<Spanned<String>>,
+    /// The file with the scripts that decide in its place, relative to this one. It may change while the orchestrator runs.
+    #[schemars(length(min = 1))]
+    pub policy: Option<Spanned<String>>,
+}
+
+impl Orchestrator {
+    /// The files that it is given, and where they are.
+    pub fn files(&self) -> impl Iterator<Item = (ConfigFile, &Spanned<String>)> {
+        let files = [
+            (ConfigFile::Tenants, self.tenants.as_ref()),
+            (ConfigFile::Policy, self.policy.as_ref()),
+        ];
+        files
+            .into_iter()
+            .filter_map(|(file, path)| Some((file, path?)))
+    }
 }
 
 /// What holds where the file does not say otherwise.

@@ -16,7 +16,7 @@ fn owner() -> FleetName {
 }
 
 /// A model of this version, whole.
-fn model(id: &str, version: u8) -> ObservedModel {
+pub(super) fn model(id: &str, version: u8) -> ObservedModel {
     let mut entry = entry(&id.parse().unwrap(), &manifest(id, version), Some(owner()));
     entry.downloaded = true;
     ObservedModel {
@@ -27,7 +27,7 @@ fn model(id: &str, version: u8) -> ObservedModel {
 }
 
 /// A worker with two slots that took 2.1 s to load.
-fn worker(name: &str, pool: &str, model: &str, version: u8) -> ObservedWorker {
+pub(super) fn worker(name: &str, pool: &str, model: &str, version: u8) -> ObservedWorker {
     let spec = WorkerSpec {
         address: Some(address(name, pool, Device::Cpu)),
         fleet: Some(owner()),
@@ -47,7 +47,11 @@ fn worker(name: &str, pool: &str, model: &str, version: u8) -> ObservedWorker {
     worker
 }
 
-fn pool(free: u64, models: Vec<ObservedModel>, workers: Vec<ObservedWorker>) -> PoolState {
+pub(super) fn pool(
+    free: u64,
+    models: Vec<ObservedModel>,
+    workers: Vec<ObservedWorker>,
+) -> PoolState {
     let bare = Bare {
         platform: linux(),
         installed: None,

@@ -1,8 +1,14 @@
 //! What the pools of a random fleet say.
 
+use std::collections::BTreeMap;
+
 use pool_core::device::Device;
+use pool_core::digest::Sha256;
 use pool_core::name::FleetName;
-use pool_core::observation::{DeviceInfo, Memory, ObservedModel, PoolObservation};
+use pool_core::observation::{
+    DeviceInfo, Memory, ObservedLink, ObservedModel, ObservedOrchestrator, PoolObservation,
+};
+use pool_core::orchestrator::ConfigFile;
 use pool_core::supply::Rates;
 use pool_core::worker::{ProcessIdentity, Supervise, WorkerSpec, WorkerState};
 use proptest::prelude::*;
@@ -12,8 +18,8 @@ use reconciler::observed::{Bare, Observed, PoolState, Unknown};
 
 use super::disk::Disk;
 use super::{
-    FLEET, GIB, MODELS, OTHER, POOLS, address, build, entry, fresh, linux, manifest,
-    observed_worker,
+    FLEET, GIB, MODELS, ORCHESTRATOR_PORTS, OTHER, POOLS, address, build, config, entry, fresh,
+    link_url, linux, manifest, observed_orchestrator, observed_worker, orchestrator_spec,
 };
 
 pub fn observed() -> impl Strategy<Value = Observed> {
@@ -171,6 +177,27 @@ fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
     );
     let content =
         prop_oneof![6 => Just(There::Whole), 1 => Just(There::Touched), 1 => Just(There::Not)];
+    let orchestrator = (
+        select(&[FLEET, FLEET, OTHER][..]),
+        select(&ORCHESTRATOR_PORTS[..]),
+        select(vec![
+            WorkerState::Ready,
+            WorkerState::Ready,
+            WorkerState::Starting,
+        ]),
+        prop::bool::weighted(0.8),
+        prop::bool::weighted(0.8),
+        0u8..2,
+    );
+    let orchestrators = prop_oneof![
+        3 => Just(Vec::new()),
+        1 => prop::collection::vec(orchestrator, 1..3),
+    ];
+    let link = (
+        select(&[true, true, false][..]),
+        select(&["one token", "another"][..]),
+    );
+    let ours = (orchestrators, prop::option::weighted(0.3, link));
     let parts = (
         prop::option::of(0u8..2),
         prop::collection::vec(model, 0..3),
@@ -178,101 +205,128 @@ fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
         prop::collection::vec(worker, 0..4),
         select(&[0, GIB, 3 * GIB, 6 * GIB, 64 * GIB, 64 * GIB][..]),
         select(&[100, 3 * GIB / 2, 100 * GIB, 100 * GIB][..]),
+        ours,
     );
-    parts.prop_map(|(installed, models, contents, workers, available, free)| {
-        let mut seen = PoolObservation {
-            hostname: "host".into(),
-            platform: linux(),
-            home: "/home/rbee".into(),
-            home_id: None,
-            build: installed.map(build),
-            hive_version: "0.1.0".into(),
-            disk_free_bytes: Some(0),
-            address: None,
-            rates: Rates::default(),
-            memory: Memory {
-                total: 64 * GIB,
-                available,
-            },
-            devices: vec![DeviceInfo {
-                device: Device::Cpu,
-                name: "a processor".into(),
+    parts.prop_map(
+        |(installed, models, contents, workers, available, free, ours)| {
+            let mut seen = PoolObservation {
+                hostname: "host".into(),
+                platform: linux(),
+                home: "/home/rbee".into(),
+                home_id: None,
+                build: installed.map(build),
+                hive_version: "0.1.0".into(),
+                disk_free_bytes: Some(0),
+                address: None,
+                rates: Rates::default(),
                 memory: Memory {
                     total: 64 * GIB,
                     available,
                 },
-                threads: Some(8),
-            }],
-            arrived: std::collections::BTreeMap::new(),
-            models: Vec::new(),
-            workers: Vec::new(),
-        };
-        let mut disk = Disk {
-            free,
-            ..Disk::default()
-        };
-        for (name, version, fleet, downloaded, protect) in models {
-            if seen
-                .models
-                .iter()
-                .any(|model| model.entry.id.as_str() == name)
-            {
-                continue;
+                devices: vec![DeviceInfo {
+                    device: Device::Cpu,
+                    name: "a processor".into(),
+                    memory: Memory {
+                        total: 64 * GIB,
+                        available,
+                    },
+                    threads: Some(8),
+                }],
+                arrived: BTreeMap::new(),
+                models: Vec::new(),
+                workers: Vec::new(),
+                orchestrators: Vec::new(),
+                links: BTreeMap::new(),
+                configs: BTreeMap::new(),
+            };
+            let mut disk = Disk {
+                free,
+                ..Disk::default()
+            };
+            for (name, version, fleet, downloaded, protect) in models {
+                if seen
+                    .models
+                    .iter()
+                    .any(|model| model.entry.id.as_str() == name)
+                {
+                    continue;
+                }
+                let mut entry = entry(&name.parse().unwrap(), &manifest(name, version), fleet);
+                (entry.downloaded, entry.protect) = (downloaded, protect);
+                let place = MODELS.iter().position(|model| *model == name).unwrap();
+                let states = [
+                    contents[2 * place],
+                    contents[2 * place + 1],
+                    contents[2 * MODELS.len()],
+                ];
+                for (file, state) in entry.files.iter().zip(states) {
+                    match state {
+                        There::Whole => {
+                            disk.whole.insert(file.file.sha256);
+                        }
+                        There::Touched => {
+                            disk.touched.insert(file.file.sha256);
+                        }
+                        There::Not => {}
+                    }
+                }
+                seen.models.push(ObservedModel {
+                    entry,
+                    damaged: Vec::new(),
+                    touched: Vec::new(),
+                });
             }
-            let mut entry = entry(&name.parse().unwrap(), &manifest(name, version), fleet);
-            (entry.downloaded, entry.protect) = (downloaded, protect);
-            let place = MODELS.iter().position(|model| *model == name).unwrap();
-            let states = [
-                contents[2 * place],
-                contents[2 * place + 1],
-                contents[2 * MODELS.len()],
-            ];
-            for (file, state) in entry.files.iter().zip(states) {
-                match state {
-                    There::Whole => {
-                        disk.whole.insert(file.file.sha256);
-                    }
-                    There::Touched => {
-                        disk.touched.insert(file.file.sha256);
-                    }
-                    There::Not => {}
+            disk.tell(&mut seen);
+            for (n, (what, (fleet, state, alive, answers), pool, (protect, load_ms))) in
+                workers.into_iter().enumerate()
+            {
+                let (name, model, version, slots, bytes) = what;
+                let spec = WorkerSpec {
+                    address: Some(address(name, pool, Device::Cpu)),
+                    fleet,
+                    model: model.parse().unwrap(),
+                    model_digest: manifest(model, version).digest(),
+                    device: Device::Cpu,
+                    slots,
+                    context: None,
+                    dtype: pool_core::weights::Dtype::Auto,
+                    quantize: None,
+                    advertise: None,
+                    supervise: Supervise::None,
+                };
+                let mut worker =
+                    observed_worker(&format!("w{n}"), spec, state, alive, alive && answers);
+                worker.record.memory = Some(bytes);
+                (worker.record.protect, worker.record.load_ms) = (protect, load_ms);
+                worker.record.process = Some(ProcessIdentity {
+                    pid: 100 + n as u32,
+                    pid_started_at: 1,
+                    boot_id: "boot".into(),
+                });
+                seen.workers.push(worker);
+            }
+            let (orchestrators, link) = ours;
+            for (fleet, port, state, alive, answers, version) in orchestrators {
+                let fleet: FleetName = fleet.parse().unwrap();
+                let is_of = |seen: &ObservedOrchestrator| seen.record.spec.fleet == fleet;
+                if !seen.orchestrators.iter().any(is_of) {
+                    let spec = orchestrator_spec(fleet, port);
+                    let given = [(ConfigFile::Tenants, config(version))];
+                    seen.configs.insert(spec.fleet.clone(), given.into());
+                    let mut orchestrator = observed_orchestrator(spec, Some(build(version)));
+                    orchestrator.record.state = state;
+                    (orchestrator.alive, orchestrator.answers) = (alive, alive && answers);
+                    seen.orchestrators.push(orchestrator);
                 }
             }
-            seen.models.push(ObservedModel {
-                entry,
-                damaged: Vec::new(),
-                touched: Vec::new(),
-            });
-        }
-        disk.tell(&mut seen);
-        for (n, (what, (fleet, state, alive, answers), pool, (protect, load_ms))) in
-            workers.into_iter().enumerate()
-        {
-            let (name, model, version, slots, bytes) = what;
-            let spec = WorkerSpec {
-                address: Some(address(name, pool, Device::Cpu)),
-                fleet,
-                model: model.parse().unwrap(),
-                model_digest: manifest(model, version).digest(),
-                device: Device::Cpu,
-                slots,
-                context: None,
-                dtype: pool_core::weights::Dtype::Auto,
-                quantize: None,
-                advertise: None,
-                supervise: Supervise::None,
-            };
-            let mut worker =
-                observed_worker(&format!("w{n}"), spec, state, alive, alive && answers);
-            worker.record.memory = Some(bytes);
-            (worker.record.protect, worker.record.load_ms) = (protect, load_ms);
-            worker.record.process = Some(ProcessIdentity {
-                pid: 100 + n as u32,
-                pid_started_at: 1,
-                boot_id: "boot".into(),
-            });
-            seen.workers.push(worker);
-        }
-        PoolState::Known(Box::new(seen))
-    })
+            if let Some((leads, token)) = link {
+                let link = ObservedLink {
+                    orchestrator: leads.then(|| link_url(pool)),
+                    token: Sha256::of(token),
+                };
+                seen.links.insert(FLEET.parse().unwrap(), link);
+            }
+            PoolState::Known(Box::new(seen))
+        },
+    )
 }

@@ -4,18 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pool_core::address::WorkerAddress;
 use pool_core::device::Device;
+use pool_core::digest::Sha256;
 use pool_core::fit::Estimate;
 use pool_core::model::ModelFile;
-use pool_core::name::{ModelId, PoolName};
-use pool_core::observation::{DeviceInfo, ObservedModel, ObservedWorker};
+use pool_core::name::{FleetName, ModelId, PoolName};
+use pool_core::observation::{
+    DeviceInfo, ObservedLink, ObservedModel, ObservedOrchestrator, ObservedWorker,
+};
+use pool_core::registration::BaseUrl;
 use pool_core::rpc::Subject;
 use pool_core::source::Source;
 use pool_core::worker::{WorkerSpec, WorkerState};
 use reconciler::observed::{Observed, PoolState};
-use reconciler::plan::{Action, ActionId, ActionKind, Bill, FetchFile, Plan, Supply};
+use reconciler::plan::{Action, ActionId, ActionKind, Bill, FetchFile, Plan, Supply, Token};
 
 use super::disk::Disk;
-use super::{FLEET, entry, fresh, observed_worker};
+use super::{FLEET, entry, fresh, observed_orchestrator, observed_worker};
 
 /// What is free of a device.
 fn memory(devices: &mut [DeviceInfo], device: Device) -> &mut u64 {
@@ -87,11 +91,68 @@ impl Simulation {
             }
             return;
         }
+        if let ActionKind::Link {
+            orchestrator,
+            token,
+        } = &action.kind
+        {
+            let link = self.link(plan, &action.pool, orchestrator.clone(), token);
+            if let Some(PoolState::Known(seen)) = self.observed.pools.get_mut(&action.pool) {
+                seen.links.insert(plan.fleet.clone(), link);
+            }
+            return;
+        }
         let PoolState::Known(seen) = state else {
             panic!("{action:?} without a hive");
         };
         match &action.kind {
-            ActionKind::Install { .. } => {}
+            ActionKind::Install { .. } | ActionKind::Link { .. } => {}
+            ActionKind::Unlink => {
+                let is_ours = |fleet: Option<&FleetName>| fleet == Some(&plan.fleet);
+                let mut workers = seen.workers.iter().map(|seen| &seen.record.spec.fleet);
+                let left = workers.any(|fleet| is_ours(fleet.as_ref()));
+                let mut all = seen.orchestrators.iter();
+                assert!(
+                    !left && !all.any(|seen| is_ours(Some(&seen.record.spec.fleet))),
+                    "{action:?} from under somebody"
+                );
+                seen.links.remove(&plan.fleet).expect("there is a link");
+            }
+            ActionKind::Configure { file, digest, .. } => {
+                let of_fleet = seen.configs.entry(plan.fleet.clone()).or_default();
+                assert_ne!(of_fleet.insert(*file, *digest), Some(*digest), "{action:?}");
+            }
+            ActionKind::StartOrchestrator { spec, replaces } => {
+                let given = seen.configs.get(&plan.fleet);
+                let has = |file| given.is_some_and(|given| given.contains_key(file));
+                assert!(spec.files.iter().all(has), "{action:?} without its files");
+                assert!(
+                    seen.links.contains_key(&plan.fleet),
+                    "{action:?} without a token"
+                );
+                let is_ours = |seen: &ObservedOrchestrator| seen.record.spec.fleet == plan.fleet;
+                let runs = seen
+                    .orchestrators
+                    .iter()
+                    .find(|seen| is_ours(seen) && seen.alive);
+                let is_starting =
+                    runs.is_some_and(|seen| seen.record.state == WorkerState::Starting);
+                assert!(runs.is_some() == *replaces || is_starting, "{action:?}");
+                seen.orchestrators.retain(|seen| !is_ours(seen));
+                let mut others = seen.orchestrators.iter();
+                let in_the_way =
+                    others.any(|other| other.alive && other.record.spec.is_in_the_way_of(spec));
+                assert!(!in_the_way, "{action:?} where another listens");
+                let started = observed_orchestrator((**spec).clone(), seen.build);
+                seen.orchestrators.push(started);
+            }
+            ActionKind::StopOrchestrator => {
+                let before = seen.orchestrators.len();
+                seen.orchestrators
+                    .retain(|seen| seen.record.spec.fleet != plan.fleet);
+                assert_eq!(before, seen.orchestrators.len() + 1, "{action:?}");
+                seen.configs.remove(&plan.fleet);
+            }
             ActionKind::Register {
                 model,
                 manifest,
@@ -208,6 +269,28 @@ impl Simulation {
                 seen.models.retain(|seen| seen.entry.id != *model);
                 self.retell(&action.pool);
             }
+        }
+    }
+
+    /// As hives do: a token comes from another pool, stays, or is made.
+    fn link(
+        &self,
+        plan: &Plan,
+        pool: &PoolName,
+        orchestrator: Option<BaseUrl>,
+        token: &Token,
+    ) -> ObservedLink {
+        let of = |pool: &PoolName| match self.observed.pools.get(pool) {
+            Some(PoolState::Known(seen)) => seen.links.get(&plan.fleet).map(|link| link.token),
+            _ => panic!("a link on a pool without a hive"),
+        };
+        let token = match token {
+            Token::Of(giver) => of(giver).expect("the giver has a token"),
+            Token::Own => of(pool).unwrap_or_else(|| Sha256::of("made")),
+        };
+        ObservedLink {
+            orchestrator,
+            token,
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use http_front::{Array, KeyValue, Trace, Value};
 use jiff::Timestamp;
 use pool_core::name::ModelId;
 use pool_core::serving::{End, Failure, FailureCode, MemoryUse, Sampling, StopReason, StreamEvent};
@@ -19,6 +20,8 @@ use crate::text::{Detokenizer, StopMatcher, Text};
 pub struct Job {
     pub id: String,
     pub correlation_id: String,
+    /// The span of its request.
+    pub trace: Trace,
     pub prompt: Vec<u32>,
     pub max_tokens: usize,
     pub sampling: Sampling,
@@ -50,6 +53,7 @@ impl Job {
     pub(super) fn fail_unstarted(self, failure: Failure, metrics: &Metrics) {
         metrics.ended(outcome_of(&failure), self.submitted.elapsed(), 0, 0);
         tracing::info!(job_id = ?self.id, correlation_id = self.correlation_id, outcome = %failure.code, "request ended in the queue");
+        trace_failure(&self.trace, failure.code);
         let _ = self.events.send(StreamEvent::Error(failure).into());
     }
 }
@@ -58,6 +62,13 @@ fn outcome_of(failure: &Failure) -> Outcome {
     match failure.code {
         FailureCode::Cancelled => Outcome::Abort,
         _ => Outcome::Error,
+    }
+}
+
+fn trace_failure(trace: &Trace, code: FailureCode) {
+    match code {
+        FailureCode::Cancelled => trace.set(|| vec![KeyValue::new("rbee.outcome", "cancelled")]),
+        code => trace.fail(code.as_str()),
     }
 }
 
@@ -218,9 +229,16 @@ impl Running {
 
     fn ended(&self, stop_reason: StopReason, stop_sequence: Option<String>) -> StreamEvent {
         self.log(stop_reason.as_str());
-        self.count(match stop_reason {
-            StopReason::Eos | StopReason::StopSequence => Outcome::Stop,
-            StopReason::MaxTokens => Outcome::Length,
+        let (outcome, word) = match stop_reason {
+            StopReason::Eos | StopReason::StopSequence => (Outcome::Stop, "stop"),
+            StopReason::MaxTokens => (Outcome::Length, "length"),
+        };
+        self.count(outcome);
+        self.trace();
+        self.job.trace.set(|| {
+            let reasons = Array::String(vec![word.into()]);
+            let reasons = Value::Array(reasons);
+            vec![KeyValue::new("gen_ai.response.finish_reasons", reasons)]
         });
         StreamEvent::End(End {
             tokens_in: self.job.prompt.len() as u64,
@@ -237,6 +255,8 @@ impl Running {
     pub fn fail(&self, failure: Failure) -> StreamEvent {
         self.log(failure.code.as_str());
         self.count(outcome_of(&failure));
+        self.trace();
+        trace_failure(&self.job.trace, failure.code);
         StreamEvent::Error(failure)
     }
 
@@ -249,6 +269,26 @@ impl Running {
         let e2e = self.job.submitted.elapsed();
         let tokens_in = self.job.prompt.len() as u64;
         self.metrics.ended(outcome, e2e, tokens_in, self.tokens_out);
+    }
+
+    /// When the prompt was read and when the answer was written.
+    fn trace(&self) {
+        let (trace, now) = (&self.job.trace, Instant::now());
+        let first = self.first_token.unwrap_or(now);
+        let tokens_in = KeyValue::new(
+            "gen_ai.usage.input_tokens",
+            self.job.prompt.len().cast_signed() as i64,
+        );
+        let tokens_out = KeyValue::new("gen_ai.usage.output_tokens", self.tokens_out.cast_signed());
+        trace.past("prefill", (self.started, first), || {
+            let cached = self.cached.cast_signed() as i64;
+            let cached = KeyValue::new("gen_ai.usage.cache_read.input_tokens", cached);
+            vec![tokens_in.clone(), cached]
+        });
+        if self.first_token.is_some() {
+            trace.past("decode", (first, now), || vec![tokens_out.clone()]);
+        }
+        trace.set(|| vec![tokens_in, tokens_out]);
     }
 
     fn log(&self, outcome: &str) {

@@ -104,6 +104,8 @@ struct Shared {
     limits: Limits,
     metrics: Arc<Metrics>,
     state: Mutex<State>,
+    /// Changed only while the state is locked.
+    phase: watch::Sender<Phase>,
     /// Something in the state changed that the thread may wait for.
     changed: Condvar,
     /// Requests that wait or run.
@@ -131,7 +133,6 @@ struct Clock {
 }
 
 struct State {
-    phase: Phase,
     /// End what is left; nothing more comes.
     ended: bool,
     waiting: VecDeque<Job>,
@@ -165,8 +166,8 @@ impl Engine {
             model,
             limits,
             metrics,
+            phase: watch::Sender::new(Phase::Loading),
             state: Mutex::new(State {
-                phase: Phase::Loading,
                 ended: false,
                 waiting: VecDeque::new(),
                 cancelled: HashMap::new(),
@@ -198,7 +199,7 @@ impl Engine {
     /// Takes a request, or says why not.
     pub fn submit(&self, job: Job) -> Result<(), Refused> {
         let mut state = self.shared.lock();
-        match state.phase {
+        match self.phase() {
             Phase::Loading => return Err(Refused::Loading),
             Phase::Draining => return Err(Refused::Draining),
             Phase::Ready => {}
@@ -242,7 +243,10 @@ impl Engine {
 
     /// Refuses all that is new, waits until nothing runs or the deadline passed, then ends what is left.
     pub async fn drain(&self, deadline: Duration) {
-        self.shared.lock().phase = Phase::Draining;
+        {
+            let _state = self.shared.lock();
+            self.shared.phase.send_replace(Phase::Draining);
+        }
         let mut jobs = self.shared.jobs.subscribe();
         let _ = timeout(deadline, jobs.wait_for(|&jobs| jobs == 0)).await;
         self.end();
@@ -261,7 +265,12 @@ impl Engine {
     }
 
     pub fn phase(&self) -> Phase {
-        self.shared.lock().phase
+        *self.shared.phase.borrow()
+    }
+
+    /// The phase and its changes.
+    pub fn phases(&self) -> watch::Receiver<Phase> {
+        self.shared.phase.subscribe()
     }
 
     /// How much of the model is loaded, 0–100.

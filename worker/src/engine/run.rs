@@ -33,11 +33,15 @@ pub(super) fn run(
     let capacity = (context * slots) as u64;
     shared.kv_capacity.store(capacity, Ordering::Relaxed);
     {
-        let mut state = shared.lock();
+        let _state = shared.lock();
         // A shutdown may have come while the model was loading.
-        if state.phase == Phase::Loading {
-            state.phase = Phase::Ready;
-        }
+        shared.phase.send_if_modified(|phase| {
+            let is_loading = *phase == Phase::Loading;
+            if is_loading {
+                *phase = Phase::Ready;
+            }
+            is_loading
+        });
     }
     tracing::info!(
         context,

@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use candle_core::Result;
+use http_front::Trace;
 use pool_core::serving::{FailureCode, Sampling};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -105,6 +106,7 @@ impl Lab {
         let job = Job {
             id: id.to_owned(),
             correlation_id: String::new(),
+            trace: Trace::default(),
             prompt,
             max_tokens,
             sampling: Sampling::greedy(),

@@ -9,18 +9,15 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use http_front::{Caller, CorrelationId, Json, Refusal, Trace, random, stream};
+use pool_core::digest::Sha256;
 use pool_core::serving::{CancelRequest, ExecuteRequest};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::Service;
-use super::body::Json;
-use super::correlation::CorrelationId;
-use super::guard::Caller;
+use super::ends::{cut, until_last};
 use super::prompt::{field_of, fit, tokenize};
-use super::refusal::Refusal;
-use super::stream::stream;
 use crate::engine::{Job, Refused};
-use crate::random::random;
 
 pub(super) async fn cancel(
     State(service): State<Arc<Service>>,
@@ -34,7 +31,8 @@ pub(super) async fn cancel(
 pub(super) async fn execute(
     State(service): State<Arc<Service>>,
     Extension(CorrelationId(correlation_id)): Extension<CorrelationId>,
-    Extension(caller): Extension<Caller>,
+    Extension(trace): Extension<Trace>,
+    Extension(caller): Extension<Caller<Sha256>>,
     Json(body): Json,
 ) -> Result<Response, Refusal> {
     let submitted = Instant::now();
@@ -48,6 +46,7 @@ pub(super) async fn execute(
     service.submit(Job {
         id: request.job_id,
         correlation_id,
+        trace,
         prompt,
         max_tokens,
         sampling: request.sampling,
@@ -64,8 +63,10 @@ pub(super) async fn execute(
         receiver,
         service.keep_alive,
         move |update, frames| {
-            let _ = write!(frames, "{}", update.event.to_frame(id));
+            let event = update.unwrap_or_else(cut).event;
+            let _ = write!(frames, "{}", event.to_frame(id));
             id += 1;
+            until_last(&event)
         },
     ))
 }

@@ -8,47 +8,46 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
+use http_front::{Caller, CorrelationId, Json, Refusal, Trace, random, stream};
 use jiff::Timestamp;
+use pool_core::digest::Sha256;
 use pool_core::serving::StreamEvent;
 use pool_core::serving::openai::GenerateRequest;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::body::Json;
-use super::correlation::CorrelationId;
+use super::ends::{cut, until_last};
 use super::execute::seed;
-use super::guard::Caller;
 use super::prompt::{fit, tokens_of};
-use super::refusal::Refusal;
-use super::stream::{cut, stream};
 use super::talk::{Shape, Talk};
 use super::{Service, models};
 use crate::engine::{Job, Refused, Update};
-use crate::random::random;
 
 pub(super) async fn chat(
     State(service): State<Arc<Service>>,
     Extension(id): Extension<CorrelationId>,
-    Extension(caller): Extension<Caller>,
+    Extension(trace): Extension<Trace>,
+    Extension(caller): Extension<Caller<Sha256>>,
     Json(body): Json,
 ) -> Result<Response, Refusal> {
     let request = GenerateRequest::chat_from_json(&body)?;
-    generate(&service, id, caller, request, Shape::Chat).await
+    generate(&service, (id, trace), caller, request, Shape::Chat).await
 }
 
 pub(super) async fn completion(
     State(service): State<Arc<Service>>,
     Extension(id): Extension<CorrelationId>,
-    Extension(caller): Extension<Caller>,
+    Extension(trace): Extension<Trace>,
+    Extension(caller): Extension<Caller<Sha256>>,
     Json(body): Json,
 ) -> Result<Response, Refusal> {
     let request = GenerateRequest::completion_from_json(&body)?;
-    generate(&service, id, caller, request, Shape::Completion).await
+    generate(&service, (id, trace), caller, request, Shape::Completion).await
 }
 
 async fn generate(
     service: &Service,
-    CorrelationId(correlation_id): CorrelationId,
-    caller: Caller,
+    (CorrelationId(correlation_id), trace): (CorrelationId, Trace),
+    caller: Caller<Sha256>,
     request: GenerateRequest,
     shape: Shape,
 ) -> Result<Response, Refusal> {
@@ -82,6 +81,7 @@ async fn generate(
     service.submit(Job {
         id,
         correlation_id,
+        trace,
         prompt,
         max_tokens,
         sampling: request.sampling,
@@ -101,7 +101,10 @@ async fn generate(
 
 fn stream_in(mut talk: Talk, receiver: UnboundedReceiver<Update>, service: &Service) -> Response {
     stream(receiver, service.keep_alive, move |update, frames| {
+        let update = update.unwrap_or_else(cut);
+        let more = until_last(&update.event);
         talk.frames(update, frames);
+        more
     })
 }
 

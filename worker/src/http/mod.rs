@@ -9,23 +9,17 @@
 //! | `status` | `GET /health`, `/ready`, `/metrics`, and `POST /shutdown` |
 //! | `openapi` | `GET /openapi.json` |
 //! | `prompt` | from a request to tokens that fit the context |
-//! | `stream` | an answer as server-sent events |
-//! | `body` | the body of a request, within limits of type, size and time |
-//! | `guard` | who may ask |
-//! | `refusal` | every answer that is not a success, in one of two shapes |
-//! | `correlation` | the id that names a request through the whole fleet |
+//! | `ends` | how a stream ends |
+//! | `front` | who may ask, and why the engine refuses |
 
-mod body;
-mod correlation;
+mod ends;
 mod execute;
+mod front;
 mod generate;
-mod guard;
 mod models;
 mod openapi;
 mod prompt;
-mod refusal;
 mod status;
-mod stream;
 mod talk;
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -33,27 +27,33 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use http_front::link::LinkFile;
+use http_front::tokens::Tokens;
+use http_front::traces::Traces;
+use http_front::{Caller, KeyValue, Refusal};
 use jiff::Timestamp;
 use pool_core::digest::Sha256;
 use pool_core::launch::WorkerLaunch;
-use pool_core::serving::ErrorCode;
+use pool_core::serving::Slots;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::engine::{Engine, Job, Refused};
 use crate::metrics::Metrics;
-use crate::tokens::Tokens;
-use guard::Caller;
-use refusal::Refusal;
 
 /// What every handler knows.
 pub(crate) struct Service {
     pub launch: WorkerLaunch,
     pub engine: Engine,
     pub metrics: Arc<Metrics>,
-    /// Who may ask; everybody on this machine when empty.
+    /// Who may ask, beside the fleet.
     pub tokens: Tokens,
+    /// Whether a token is needed; without one, everybody on this machine may ask.
+    pub asks_token: bool,
+    /// Where spans go.
+    pub traces: Traces,
+    /// What it shares with its fleet.
+    pub link: Option<Arc<LinkFile>>,
     pub started: Instant,
     pub started_at: Timestamp,
     /// How long a stream may be silent before a comment keeps it open.
@@ -69,13 +69,27 @@ pub(crate) struct Service {
 }
 
 impl Service {
+    pub fn slots(&self) -> Slots {
+        Slots {
+            total: self.launch.slots,
+            busy: self.engine.busy(),
+        }
+    }
+
     /// Whose keys and values a request may share.
-    fn owner(&self, caller: Caller, salt: Option<&str>) -> u64 {
+    fn owner(&self, caller: Caller<Sha256>, salt: Option<&str>) -> u64 {
         owner(&self.owners, caller, salt)
     }
 
     /// Hands a request to the engine; one that comes at a bad time hears when to come back.
     fn submit(&self, job: Job) -> Result<(), Refusal> {
+        job.trace.set(|| {
+            let max_tokens = job.max_tokens.cast_signed() as i64;
+            vec![
+                KeyValue::new("gen_ai.request.model", self.launch.model.to_string()),
+                KeyValue::new("gen_ai.request.max_tokens", max_tokens),
+            ]
+        });
         self.engine.submit(job).map_err(|refused| {
             let refusal = Refusal::from(refused);
             match refused {
@@ -98,7 +112,7 @@ impl Service {
 
 /// The routes of the worker.
 pub(crate) fn router(service: Arc<Service>) -> Router {
-    Router::new()
+    let routes = Router::new()
         .route("/health", get(status::health))
         .route("/ready", get(status::ready))
         .route("/metrics", get(status::metrics))
@@ -110,23 +124,11 @@ pub(crate) fn router(service: Arc<Service>) -> Router {
         .route("/v1/completions", post(generate::completion))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{id}", get(models::one))
-        .route("/tokenize", post(models::tokenize))
-        .fallback(async || Refusal::new(ErrorCode::NotFound, "there is no such endpoint"))
-        .method_not_allowed_fallback(async || {
-            Refusal::new(
-                ErrorCode::MethodNotAllowed,
-                "this endpoint has another method",
-            )
-        })
-        .layer(from_fn_with_state(Arc::clone(&service), guard::guard))
-        .layer(from_fn_with_state(
-            Arc::clone(&service),
-            correlation::correlate,
-        ))
-        .with_state(service)
+        .route("/tokenize", post(models::tokenize));
+    http_front::router(routes, service)
 }
 
-fn owner(chance: &RandomState, Caller(token): Caller, salt: Option<&str>) -> u64 {
+fn owner(chance: &RandomState, Caller(token): Caller<Sha256>, salt: Option<&str>) -> u64 {
     let token = token.map(|token| *token.as_bytes());
     chance.hash_one((token, salt))
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use http_front::Refusal;
 use pool_core::serving::ErrorCode;
 use pool_core::serving::openai::{ModelCard, ModelList, TokenizeRequest, Tokenized};
 
-use super::refusal::Refusal;
-use super::{Service, body, prompt};
+use super::{Service, prompt};
 use crate::engine::Refused;
 
 pub(super) async fn list(State(service): State<Arc<Service>>) -> Json<ModelList> {
@@ -50,7 +50,7 @@ fn card(service: &Service) -> ModelCard {
 
 pub(super) async fn tokenize(
     State(service): State<Arc<Service>>,
-    body::Json(body): body::Json,
+    http_front::Json(body): http_front::Json,
 ) -> Result<Json<Tokenized>, Refusal> {
     let request = TokenizeRequest::from_json(&body)?;
     if let Some(model) = &request.model {

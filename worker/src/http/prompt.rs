@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use http_front::Refusal;
 use pool_core::serving::openai::Given;
 use pool_core::serving::{ErrorCode, Input};
 
 use super::Service;
-use super::refusal::Refusal;
 use crate::engine::Refused;
 use crate::text::Text;
 

@@ -6,10 +6,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use pool_core::serving::{ErrorCode, Health, Phase, Ready, Slots};
+use http_front::Refusal;
+use pool_core::serving::{ErrorCode, Health, Phase, Ready};
 
-use super::refusal::Refusal;
-use super::{Service, body};
+use super::Service;
 
 pub(super) async fn health(State(service): State<Arc<Service>>) -> Json<Health> {
     let Service {
@@ -26,10 +26,7 @@ pub(super) async fn health(State(service): State<Arc<Service>>) -> Json<Health> 
         backend: launch.device.backend(),
         device: launch.device,
         uptime_s: started.elapsed().as_secs(),
-        slots: Slots {
-            total: launch.slots,
-            busy: engine.busy(),
-        },
+        slots: service.slots(),
         memory: engine.memory(),
         us_per_token: engine.us_per_token(),
     })
@@ -64,7 +61,7 @@ pub(super) async fn metrics(State(service): State<Arc<Service>>) -> impl IntoRes
 /// The body is empty or an empty object: there is nothing to say.
 pub(super) async fn shutdown(
     State(service): State<Arc<Service>>,
-    body::Json(body): body::Json,
+    http_front::Json(body): http_front::Json,
 ) -> Result<StatusCode, Refusal> {
     let is_empty = body.is_empty()
         || serde_json::from_slice::<serde_json::Map<_, serde_json::Value>>(&body)

@@ -7,7 +7,7 @@ use pool_core::name::ModelId;
 use pool_core::serving::openai::{
     ChatChoice, ChatChunk, ChatChunkChoice, ChatCompletion, ChatDelta, ChatLogprobs, ChatMessage,
     ChatToken, ChatTopToken, Completion, CompletionChoice, CompletionLogprobs, DONE, FinishReason,
-    OpenAiErrorBody, Usage,
+    OpenAiErrorBody, Usage, usage_comment,
 };
 use pool_core::serving::{End, StreamEvent};
 use serde::Serialize;
@@ -65,9 +65,11 @@ impl Talk {
             StreamEvent::Token { t, .. } => self.piece(t, None, out),
             StreamEvent::End(end) => {
                 self.piece(String::new(), Some(end.stop_reason.into()), out);
+                let usage = Usage::from(&end);
                 if self.include_usage {
-                    self.usage(Usage::from(&end), out);
+                    self.usage(usage, out);
                 }
+                out.push_str(&usage_comment(&usage));
                 out.push_str(DONE);
             }
             StreamEvent::Error(failure) => {

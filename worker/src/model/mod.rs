@@ -35,7 +35,7 @@ pub(crate) use config::OneOrMore;
 pub use config::{Config, SUPPORTED};
 pub use decoder::Decoder;
 pub use error::ModelError;
-pub use memory::Need;
+pub use memory::{Need, free as free_memory};
 pub use network::{MOST_ROWS, Memory, Network, Span, Wanted};
 pub use ops::{Kernels, Ops, Tensors};
 pub use options::{Keep, Options};

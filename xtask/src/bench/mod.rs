@@ -1,5 +1,5 @@
 //! `cargo xtask bench`: how fast the worker is on this machine, beside llama.cpp and the memory, how models come to it,
-//! and how fast fleets are planned.
+//! how fast fleets are planned, and what the orchestrator costs.
 //!
 //! | module | does |
 //! |---|---|
@@ -11,6 +11,7 @@
 //! | `network`, `worker` | rounds of both |
 //! | `models` | downloads and copies, beside `hf download` and curl |
 //! | `plan` | plans of a hundred pools, beside plain ssh, Ansible and pyinfra |
+//! | `orchestrator` | what stands between clients and workers, beside nginx, litellm and sglang-router |
 //! | `timed` | a program from its start to its end |
 //! | `python`, `process` | programs of Python; what the system tells of running ones |
 //! | `row`, `table`, `svg`, `page`, `machine`, `report` | the results |
@@ -23,6 +24,7 @@ mod llama;
 mod machine;
 mod models;
 mod network;
+mod orchestrator;
 mod page;
 mod peer;
 mod plan;
@@ -64,6 +66,8 @@ pub enum Bench {
     Models(models::Options),
     /// How fast a fleet is planned, beside plain ssh, Ansible and pyinfra; fills docs/bench/
     Plan(plan::Options),
+    /// What the orchestrator costs, beside nginx, litellm and sglang-router; fills docs/bench/
+    Orchestrator(orchestrator::Options),
 }
 
 #[derive(Debug, Args)]
@@ -91,6 +95,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<()> {
         Bench::Worker(options) => run_worker(options),
         Bench::Models(options) => models::run(options),
         Bench::Plan(options) => plan::run(options),
+        Bench::Orchestrator(options) => orchestrator::run(options),
     }
 }
 

@@ -53,6 +53,19 @@ pub static PLAN: Page = Page {
     },
 };
 
+pub static ORCHESTRATOR: Page = Page {
+    file: "orchestrator",
+    title: "What the orchestrator costs",
+    method: ORCHESTRATOR_METHOD,
+    setting: "loopback, mock workers, client and programs on the same processors",
+    plot: Plot {
+        title: "Milliseconds added, and tokens per second",
+        description: "What rbee's orchestrator adds to the first token, and how many tokens per second it relays, beside nginx, sglang-router and litellm",
+        peer: "nginx and others",
+        limit: "limit: the floor, or no program between; each measurement has its own scale",
+    },
+};
+
 const WORKER_METHOD: &str = "\
 `cargo xtask bench worker` measures `llm-worker-rbee` on the CPU of this machine and prints the table below; `worker.json` has
 every round. Weights are random, of the true shapes of two published models; no token ends an answer. The peer is
@@ -116,4 +129,29 @@ use with the versions of `xtask/src/bench/plan/requirements.txt`; without Python
   asked over HTTP, and its `VmHWM` then; the limits are the floors.
 - *decided*: `diff` and `plan` alone, of facts that are there already: `cargo run --release -p reconciler --example plan_speed --
   1000 10 20`, and with 10,000 pools. The limit is the floor, or the time of the 1,000 pools.
+";
+
+const ORCHESTRATOR_METHOD: &str = "\
+`cargo xtask bench orchestrator` measures what `orchestratord` costs between clients and workers, and prints the table below;
+`orchestrator.json` has every round. Two mock workers, `examples/mock-worker`, stream the chunks of OpenAI chat completions at a set pace;
+the client is `mock-load` of the same folder, on kept connections. Client, program and workers share this machine's processors, so all of them
+count for everybody. *Nothing between* is the same client at the same workers in the same round. The order of the programs
+changes from round to round. A ratio is the median of the ratios inside rounds, so it need not be the quotient of the two medians beside it.
+
+- The peers are nginx of this system as a reverse proxy (`proxy_buffering off`, kept connections to the workers, a process a processor, no
+  access log), `sglang-router launch --policy round_robin`, and `litellm` with a process a processor, no retries and no log but errors. The last two
+  are installed on first use with the versions of `xtask/src/bench/orchestrator/requirements.txt`; what is not there has no rows.
+- *first token*: 200 requests a second for ten seconds, each sent when it is due whatever became of the others, each of 16 tokens at 100 a second.
+  A time is from when the request was due to its first token at the client. *added* is the percentile through the program less the
+  one with nothing between; the limits are the floors.
+- *relayed*: 64 streams at the same time, each of 500 tokens and then another, every token written by itself as soon as the one
+  before was taken; tokens at the client in five seconds, after one that does not count. The limit is nothing between. *processors* is what all processes of the
+  program took of them for a thousand tokens, in milliseconds.
+- *2,000 streams* begin at once, each of 200 tokens at 20 a second. A stream is whole when each token came in its place and the end was said.
+  *peak memory*: `VmHWM` of all processes of a program that was started for them; the limit is the floor.
+- *1,000 tasks queued*: 100 workers of one slot each are busy; 500 times, one after the other, a task is submitted to `/v2/tasks`, stored as it is by default, and
+  the one that has run longest is cancelled, so that the next is scheduled. The first is from request to answer at the client, the second the bound of the bucket
+  of `orchd_scheduling_latency_ms` that has the percentile, the third until the worker ends the answer. The limits are the floors.
+- *leaves*: 200 clients, one after the other, close their connection with the first token; the time is until the worker ends the answer, by its own
+  clock, which is the same. The limit is the floor.
 ";

@@ -46,6 +46,7 @@ pub enum Unit {
     Gigabytes,
     Mebibytes,
     MegabytesPerSecond,
+    Streams,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +129,7 @@ impl Unit {
             Self::Gigabytes => "GB",
             Self::Mebibytes => "MiB",
             Self::MegabytesPerSecond => "MB/s",
+            Self::Streams => "streams",
         }
     }
 
@@ -138,7 +140,7 @@ impl Unit {
             Self::Seconds | Self::Milliseconds | Self::Gigabytes | Self::Mebibytes => {
                 format!("{value:.2}")
             }
-            Self::MegabytesPerSecond => format!("{value:.0}"),
+            Self::MegabytesPerSecond | Self::Streams => format!("{value:.0}"),
         }
     }
 }

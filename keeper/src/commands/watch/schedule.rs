@@ -1,26 +1,44 @@
 //! What a watch does when. A pure decision: it reads no clock and asks nobody; times are those since the watch began.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use pool_core::address::WorkerAddress;
 use pool_core::digest::Sha256;
 use pool_core::name::PoolName;
 
-/// The first pause before a worker is started again, and the longest.
-const WORKER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
-/// A worker that served for so long begins with the first pause again.
+/// The first pause before a service is started again, and the longest.
+const SERVICE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
+/// A service that served for so long begins with the first pause again.
 const SETTLED: Duration = Duration::from_mins(5);
 /// The longest pause before a pool that is down is asked again, unless the interval is longer.
 const POOL: Duration = Duration::from_mins(15);
 
-/// When which pool is asked and which worker is started.
+/// What is started on pools.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Service {
+    Worker(WorkerAddress),
+    /// The fleet's, on this pool.
+    Orchestrator(PoolName),
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Worker(address) => write!(f, "worker {address}"),
+            Self::Orchestrator(_) => f.write_str("orchestrator"),
+        }
+    }
+}
+
+/// When which pool is asked and which service is started.
 #[derive(Debug)]
 pub struct Schedule {
     interval: Duration,
     next: Duration,
     pools: BTreeMap<PoolName, Retry>,
-    workers: BTreeMap<WorkerAddress, Attempts>,
+    services: BTreeMap<Service, Attempts>,
     random: fastrand::Rng,
 }
 
@@ -31,7 +49,7 @@ struct Retry {
     not_before: Duration,
 }
 
-/// The starts of a worker as it should be now.
+/// The starts of a service as it should be now.
 #[derive(Debug)]
 struct Attempts {
     spec: Sha256,
@@ -50,7 +68,7 @@ pub enum Turn {
     Back,
 }
 
-/// Whether a worker may be started now.
+/// Whether a service may be started now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spawn {
     Now,
@@ -65,7 +83,7 @@ impl Schedule {
             interval,
             next: Duration::ZERO,
             pools: BTreeMap::new(),
-            workers: BTreeMap::new(),
+            services: BTreeMap::new(),
             random: fastrand::Rng::with_seed(seed),
         }
     }
@@ -73,15 +91,15 @@ impl Schedule {
     /// The pools are asked now.
     pub fn round(&mut self, now: Duration) {
         self.next = now + self.interval;
-        for worker in self.workers.values_mut() {
-            worker.is_wanted = false;
+        for service in self.services.values_mut() {
+            service.is_wanted = false;
         }
     }
 
     /// How long nothing is to be done, unless a file is saved.
     pub fn pause(&self, now: Duration) -> Duration {
-        let wanted = self.workers.values().filter(|worker| worker.is_wanted);
-        let wanted = wanted.map(|worker| worker.retry.not_before);
+        let wanted = self.services.values().filter(|service| service.is_wanted);
+        let wanted = wanted.map(|service| service.retry.not_before);
         let due = wanted.fold(self.next, Duration::min);
         due.saturating_sub(now)
     }
@@ -108,9 +126,9 @@ impl Schedule {
         self.pools.remove(pool);
     }
 
-    /// Whether a worker may be started that is to be as `spec` says.
-    pub fn may_spawn(&mut self, worker: &WorkerAddress, spec: Sha256, now: Duration) -> Spawn {
-        let Some(attempts) = self.workers.get_mut(worker) else {
+    /// Whether a service may be started that is to be as `spec` says.
+    pub fn may_spawn(&mut self, service: &Service, spec: Sha256, now: Duration) -> Spawn {
+        let Some(attempts) = self.services.get_mut(service) else {
             return Spawn::Now;
         };
         let not_before = attempts.retry.not_before;
@@ -121,28 +139,33 @@ impl Schedule {
         Spawn::Later(not_before)
     }
 
-    /// A worker was started, whatever came of it.
-    pub fn spawned(&mut self, worker: &WorkerAddress, spec: Sha256, now: Duration) {
+    /// A service was started, whatever came of it.
+    pub fn spawned(&mut self, service: &Service, spec: Sha256, now: Duration) {
         let fresh = || Attempts {
             spec,
             last: now,
             retry: Retry::default(),
             is_wanted: false,
         };
-        let attempts = self.workers.entry(worker.clone()).or_insert_with(fresh);
+        let attempts = self.services.entry(service.clone()).or_insert_with(fresh);
         if attempts.spec != spec {
             *attempts = fresh();
         }
         attempts.last = now;
-        attempts.retry.fail(now, WORKER, &mut self.random);
+        attempts.retry.fail(now, SERVICE, &mut self.random);
     }
 
-    /// The worker is as it should be.
-    pub fn serves(&mut self, worker: &WorkerAddress, now: Duration) {
-        let attempts = self.workers.get(worker);
+    /// The service is as it should be.
+    pub fn serves(&mut self, service: &Service, now: Duration) {
+        let attempts = self.services.get(service);
         if attempts.is_some_and(|attempts| now.saturating_sub(attempts.last) >= SETTLED) {
-            self.workers.remove(worker);
+            self.services.remove(service);
         }
+    }
+
+    /// The service is given something else than what it was started with.
+    pub fn changed(&mut self, service: &Service) {
+        self.services.remove(service);
     }
 }
 

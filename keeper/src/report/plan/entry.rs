@@ -1,5 +1,7 @@
 //! One action as people read it.
 
+use pool_core::orchestrator::{OrchestratorSpec, Settings};
+use pool_core::registration::BaseUrl;
 use pool_core::rpc::Subject;
 use pool_core::units;
 use pool_core::worker::{Canary, Supervise, WorkerSpec};
@@ -15,7 +17,7 @@ pub struct Entry {
     /// `+`, `-`, `~`, `+/-` or `-/+`.
     pub symbol: &'static str,
     pub paint: Paint,
-    /// `install`, `model` or `worker`.
+    /// `install`, `model`, `worker`, `orchestrator`, `link`, `tenants` or `policy`.
     pub kind: &'static str,
     pub name: String,
     /// What it brings about, and why.
@@ -96,6 +98,40 @@ impl Entry {
                 let detail = format!("frees {}", units::bytes(*bytes));
                 ("-", Paint::Bad, "model", model.to_string(), detail)
             }
+            ActionKind::Link { orchestrator, .. } => {
+                let (symbol, paint) = match action.reason {
+                    Reason::NotThere => ("+", Paint::Good),
+                    _ => ("~", Paint::Change),
+                };
+                let name = linked(orchestrator.as_ref());
+                (symbol, paint, "link", name, String::new())
+            }
+            ActionKind::Configure { file, path, .. } => {
+                let (symbol, paint) = match action.reason {
+                    Reason::NotThere => ("+", Paint::Good),
+                    _ => ("~", Paint::Change),
+                };
+                (symbol, paint, file.as_str(), path.clone(), String::new())
+            }
+            ActionKind::Unlink => {
+                let name = "to the orchestrator".to_owned();
+                ("-", Paint::Bad, "link", name, String::new())
+            }
+            ActionKind::StartOrchestrator { spec, replaces } => {
+                let (symbol, paint, detail) = if *replaces {
+                    let detail = "the old one finishes its streams and stops first";
+                    ("-/+", Paint::Change, detail)
+                } else {
+                    ("+", Paint::Good, "")
+                };
+                let name = spec.listen.to_string();
+                (symbol, paint, "orchestrator", name, detail.to_owned())
+            }
+            ActionKind::StopOrchestrator => {
+                let name = action.pool.to_string();
+                let detail = "the tasks that wait go with it".to_owned();
+                ("-", Paint::Bad, "orchestrator", name, detail)
+            }
         };
         let why = if detail.is_empty() {
             action.reason.to_string()
@@ -117,8 +153,25 @@ fn worker(address: Option<&pool_core::address::WorkerAddress>, else_: &impl ToSt
     address.map_or_else(|| else_.to_string(), ToString::to_string)
 }
 
-/// The fields of a new worker, or those that change.
+/// Where workers register.
+pub fn linked(orchestrator: Option<&BaseUrl>) -> String {
+    orchestrator.map_or_else(|| "to no orchestrator".into(), BaseUrl::to_string)
+}
+
+/// The fields of what is new, or those that change.
 fn fields(action: &Action) -> Vec<(String, String)> {
+    match (&action.kind, &action.reason) {
+        (
+            ActionKind::Link { .. }
+            | ActionKind::Configure { .. }
+            | ActionKind::StartOrchestrator { .. },
+            Reason::Changed { fields },
+        ) => return fields.iter().map(changed).collect(),
+        (ActionKind::StartOrchestrator { spec, .. }, Reason::NotThere) => {
+            return of_new_orchestrator(spec);
+        }
+        _ => {}
+    }
     let ActionKind::Spawn {
         spec,
         replaces,
@@ -159,10 +212,6 @@ fn of_new(spec: &WorkerSpec, canary: &Canary, protect: bool) -> Vec<(String, Str
         Some(expect) => format!("{:?}, to be answered with {expect:?}", canary.prompt),
         None => format!("{:?}", canary.prompt),
     });
-    let supervise = match spec.supervise {
-        Supervise::None => None,
-        by => Some(format!("{by} (a unit is written for it)")),
-    };
     let fields = [
         ("model", Some(spec.model.to_string())),
         ("slots", Some(spec.slots.to_string())),
@@ -179,12 +228,43 @@ fn of_new(spec: &WorkerSpec, canary: &Canary, protect: bool) -> Vec<(String, Str
             "advertise",
             spec.advertise.map(|address| address.to_string()),
         ),
-        ("supervise", supervise),
+        ("supervise", supervised(spec.supervise)),
         ("canary", canary),
         ("protect", protect.then(|| "true".to_owned())),
     ];
     let set = |(name, value): (&str, Option<String>)| Some((name.to_owned(), value?));
     fields.into_iter().filter_map(set).collect()
+}
+
+/// What is not as it is by default.
+fn of_new_orchestrator(spec: &OrchestratorSpec) -> Vec<(String, String)> {
+    let (is, default) = (spec.settings, Settings::default());
+    let fields = [
+        (
+            "store",
+            (is.store != default.store).then(|| is.store.to_string()),
+        ),
+        (
+            "scheduling",
+            (is.scheduling != default.scheduling).then(|| is.scheduling.to_string()),
+        ),
+        (
+            "queue",
+            (is.queue != default.queue).then(|| is.queue.to_string()),
+        ),
+        (
+            "when_full",
+            (is.when_full != default.when_full).then(|| is.when_full.to_string()),
+        ),
+        ("supervise", supervised(spec.supervise)),
+    ];
+    let set = |(name, value): (&str, Option<String>)| Some((name.to_owned(), value?));
+    fields.into_iter().filter_map(set).collect()
+}
+
+/// None of what nobody supervises.
+fn supervised(by: Supervise) -> Option<String> {
+    (!by.is_none()).then(|| format!("{by} (a unit is written for it)"))
 }
 
 /// `1.2 GB of 24.4 GB free`; beside one that stops first, `free after the stop`.

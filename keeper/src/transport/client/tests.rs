@@ -21,6 +21,7 @@ fn pair() -> (HiveClient, Hive) {
         protocol: PROTOCOL,
         version: "test".to_owned(),
         platform: None,
+        build: None,
     };
     let end = async { "killed".to_owned() };
     let pool = "mac".parse().unwrap();

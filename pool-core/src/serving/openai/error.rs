@@ -28,8 +28,11 @@ impl OpenAiError {
         let class = match code {
             ErrorCode::Unauthorized => "authentication_error",
             ErrorCode::Forbidden => "permission_error",
-            ErrorCode::QueueFull => "rate_limit_error",
+            ErrorCode::QueueFull | ErrorCode::QuotaExceeded => "rate_limit_error",
             ErrorCode::Internal
+            | ErrorCode::WorkerFailed
+            | ErrorCode::Unavailable
+            | ErrorCode::Deadline
             | ErrorCode::Loading
             | ErrorCode::Draining
             | ErrorCode::OutOfMemory => "server_error",

@@ -84,6 +84,27 @@ impl From<StopReason> for FinishReason {
     }
 }
 
+/// A comment of a stream, before [`DONE`]: what the answer took, for whoever passes the stream on without reading it.
+pub fn usage_comment(usage: &Usage) -> String {
+    let Usage {
+        prompt_tokens,
+        completion_tokens,
+        ..
+    } = usage;
+    format!("{USAGE}{prompt_tokens} {completion_tokens}\n\n")
+}
+
+/// Tokens of the prompt and of the answer, where these whole frames have a [`usage_comment`].
+pub fn usage_in(frames: &[u8]) -> Option<(u64, u64)> {
+    let lines = frames.split(|&byte| byte == b'\n');
+    let mut told = lines.filter_map(|line| line.strip_prefix(USAGE.as_bytes()));
+    let told = std::str::from_utf8(told.next_back()?).ok()?;
+    let (prompt, answer) = told.trim_end().split_once(' ')?;
+    Some((prompt.parse().ok()?, answer.parse().ok()?))
+}
+
+const USAGE: &str = ": usage ";
+
 /// A model, as `GET /v1/models` lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ModelCard {
@@ -104,4 +125,30 @@ pub struct ModelList {
     #[schemars(extend("const" = "list"))]
     pub object: &'static str,
     pub data: Vec<ModelCard>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usage_is_read_back_and_no_text_of_an_answer_is_taken_for_it() {
+        let usage = Usage {
+            prompt_tokens: 17,
+            completion_tokens: 2,
+            total_tokens: 19,
+            prompt_tokens_details: PromptTokens { cached_tokens: 0 },
+        };
+        let stream = format!(
+            "data: {{\"a\":\": usage 1 1\"}}\n\n{}{DONE}",
+            usage_comment(&usage)
+        );
+        assert_eq!(usage_in(stream.as_bytes()), Some((17, 2)));
+        assert_eq!(
+            usage_in(stream.replace('\n', "\r\n").as_bytes()),
+            Some((17, 2))
+        );
+        assert_eq!(usage_in(b"data: {\"t\":\": usage 1 1\"}\n\n"), None);
+        assert_eq!(usage_in(b": usage many\n\n"), None);
+    }
 }

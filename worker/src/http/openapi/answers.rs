@@ -1,18 +1,13 @@
 //! The schemas of answers, made from the types that are written.
 
+use http_front::openapi::Schemas;
 use pool_core::serving::openai::{
     ChatChunk, ChatCompletion, Completion, ModelCard, ModelList, OpenAiErrorBody, Tokenized,
 };
 use pool_core::serving::{ErrorBody, Health, Ready, StreamEvent};
-use schemars::generate::SchemaSettings;
-
-use super::Schemas;
 
 pub(super) fn schemas() -> Schemas {
-    let settings = SchemaSettings::draft2020_12().for_serialize();
-    let mut generator = settings
-        .with(|settings| settings.definitions_path = "/components/schemas".into())
-        .into_generator();
+    let mut generator = http_front::openapi::answers();
     generator.subschema_for::<Health>();
     generator.subschema_for::<Ready>();
     generator.subschema_for::<ErrorBody>();

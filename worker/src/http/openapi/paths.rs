@@ -1,16 +1,11 @@
 //! The endpoints: what each takes and every status that it answers with.
 
+use http_front::openapi::operation::{
+    BODY, Errors, answer, answer_json, generated, open, operation, refusals, schema_of, stream,
+    takes,
+};
 use pool_core::name::ModelId;
-use serde_json::{Map, Value, json};
-
-use super::reference;
-
-/// Whose errors an endpoint has.
-#[derive(Clone, Copy)]
-enum Errors {
-    Own,
-    OpenAi,
-}
+use serde_json::{Value, json};
 
 pub(super) fn paths(served: &ModelId) -> Value {
     json!({
@@ -28,101 +23,6 @@ pub(super) fn paths(served: &ModelId) -> Value {
         "/tokenize": {"post": tokenize()},
     })
 }
-
-fn schema_of(kind: &str, schema: Value) -> Value {
-    json!({kind: {"schema": schema}})
-}
-
-fn answer(description: &str, content: Value) -> Value {
-    let headers = json!({"X-Correlation-Id": {"$ref": "#/components/headers/Correlation"}});
-    json!({"description": description, "headers": headers, "content": content})
-}
-
-fn answer_json(description: &str, schema: &str) -> Value {
-    answer(
-        description,
-        schema_of("application/json", reference(schema)),
-    )
-}
-
-/// The refusals of an endpoint: those that any has, and more.
-fn refusals(errors: Errors, more: &[u16]) -> Map<String, Value> {
-    let schema = match errors {
-        Errors::Own => "ErrorBody",
-        Errors::OpenAi => "OpenAiErrorBody",
-    };
-    let header = |name: &str| json!({"$ref": format!("#/components/headers/{name}")});
-    let refusal = |&code: &u16| {
-        let mut answer = answer_json(meaning(code), schema);
-        match code {
-            401 => answer["headers"]["WWW-Authenticate"] = header("Authenticate"),
-            405 => answer["headers"]["Allow"] = header("Allow"),
-            429 | 503 => {
-                answer["headers"]["Retry-After"] = header("RetryAfter");
-                answer["headers"]["retry-after-ms"] = header("RetryAfterMs");
-            }
-            _ => {}
-        }
-        (code.to_string(), answer)
-    };
-    [401, 403, 405, 500]
-        .iter()
-        .chain(more)
-        .map(refusal)
-        .collect()
-}
-
-fn meaning(code: u16) -> &'static str {
-    match code {
-        400 => "The request is invalid: everything that is wrong with it is named.",
-        401 => "A token is asked for, and this request has none that is known.",
-        403 => "It comes from a web page, and the worker has no token.",
-        404 => "There is no such model here.",
-        405 => "The endpoint has another method.",
-        408 => "The body took too long to arrive.",
-        409 => "A request with this job_id is here already.",
-        413 => "The body is too large.",
-        415 => "The body is not application/json.",
-        429 => "All slots are busy and the queue is full.",
-        499 => "The request was cancelled before it had an answer.",
-        503 => {
-            "The worker is loading or about to end, or the device has no memory for the request."
-        }
-        _ => "The worker failed.",
-    }
-}
-
-fn operation(
-    id: &str,
-    tag: &str,
-    summary: &str,
-    good: (u16, Value),
-    refusals: Map<String, Value>,
-) -> Value {
-    let mut responses = refusals;
-    responses.insert(good.0.to_string(), good.1);
-    json!({"operationId": id, "tags": [tag], "summary": summary, "responses": responses})
-}
-
-fn takes(mut operation: Value, schema: &str) -> Value {
-    operation["requestBody"] = json!({
-        "required": true,
-        "content": schema_of("application/json", reference(schema)),
-    });
-    operation
-}
-
-/// What anybody may ask.
-fn open(mut operation: Value) -> Value {
-    operation["security"] = json!([]);
-    if let Some(responses) = operation["responses"].as_object_mut() {
-        responses.remove("401");
-    }
-    operation
-}
-
-/// What reading a body may end in.
-const BODY: [u16; 4] = [400, 408, 413, 415];
 
 fn health() -> Value {
     let good = answer_json("It lives.", "Health");
@@ -176,23 +76,8 @@ fn openapi() -> Value {
 }
 
 fn execute() -> Value {
-    let data = json!({
-        "type": "string",
-        "contentMediaType": "application/json",
-        "contentSchema": reference("StreamEvent"),
-    });
-    let event = json!({
-        "type": "object",
-        "required": ["event", "id", "data"],
-        "properties": {
-            "event": {"enum": ["started", "token", "metrics", "end", "error"]},
-            "id": {"type": "string", "pattern": "^[0-9]+$"},
-            "data": data,
-        },
-    });
-    let stream = schema_of("text/event-stream", event);
     let description = "`started`, then `token` with `metrics` between, then one `end` or `error`: each a StreamEvent.";
-    let good = answer(description, stream);
+    let good = stream(description);
     let refused = refusals(Errors::Own, &[&BODY[..], &[409, 429, 503]].concat());
     let summary = "One inference, streamed.";
     takes(
@@ -227,28 +112,6 @@ fn shutdown() -> Value {
     operation["requestBody"] =
         json!({"required": true, "content": schema_of("application/json", nothing)});
     operation
-}
-
-/// One document, or a stream of parts.
-fn generated(whole: &str, part: &str) -> Value {
-    let json = json!({
-        "type": "string",
-        "contentMediaType": "application/json",
-        "contentSchema": {"anyOf": [reference(part), reference("OpenAiErrorBody")]},
-    });
-    let event = json!({
-        "type": "object",
-        "required": ["data"],
-        "properties": {"data": {"anyOf": [json, {"const": "[DONE]"}]}},
-    });
-    let content = json!({
-        "application/json": {"schema": reference(whole)},
-        "text/event-stream": {"schema": event},
-    });
-    answer(
-        &format!("The answer; with `stream` as events, each a {part}, then `[DONE]`."),
-        content,
-    )
 }
 
 fn chat() -> Value {

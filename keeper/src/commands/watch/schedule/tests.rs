@@ -9,8 +9,8 @@ fn schedule() -> Schedule {
     Schedule::new(MINUTE, 7)
 }
 
-fn worker() -> WorkerAddress {
-    "chat/here/cpu/0".parse().unwrap()
+fn worker() -> Service {
+    Service::Worker("chat/here/cpu/0".parse().unwrap())
 }
 
 fn pool() -> PoolName {
@@ -85,6 +85,20 @@ fn a_worker_that_served_for_a_while_begins_anew() {
         panic!("another start at once");
     };
     assert!(until <= MINUTE * 15 + SECOND, "{until:?}");
+}
+
+#[test]
+fn a_service_that_is_given_something_else_begins_anew_and_no_other_with_it() {
+    let mut schedule = schedule();
+    let (a, orchestrator) = (Sha256::of("a"), Service::Orchestrator(pool()));
+    pauses(&mut schedule, a, 8);
+    schedule.spawned(&orchestrator, a, MINUTE);
+    schedule.changed(&worker());
+    assert_eq!(schedule.may_spawn(&worker(), a, MINUTE), Spawn::Now);
+    assert!(matches!(
+        schedule.may_spawn(&orchestrator, a, MINUTE),
+        Spawn::Later(_)
+    ));
 }
 
 #[test]

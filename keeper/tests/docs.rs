@@ -1,0 +1,15 @@
+//! `docs/` is true: what the tutorial shows is what happens, the command line's reference is what the programs say, links lead somewhere.
+
+mod cli;
+mod links;
+mod tutorial;
+
+use std::path::{Path, PathBuf};
+
+/// The repository's root.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap()
+}
