@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use pool_core::device::Backend;
 use pool_core::name::WorkerName;
 
 use crate::progress::Output;
@@ -107,6 +108,8 @@ pub enum Command {
     Import(Import),
     /// Ask a worker something
     Infer(Infer),
+    /// Ask the workers what the checks of fleet.yaml ask, and tell what works where
+    Test(Test),
     /// Run a command of rbee-hive on a pool
     #[command(disable_help_flag = true)]
     Pool(Pool),
@@ -275,6 +278,8 @@ pub enum SchemaOf {
     Drift,
     /// What `apply --json` and `destroy --json` print
     Apply,
+    /// What `test --json` prints
+    Test,
     /// What `--json` prints of a command that fails as a whole
     Error,
 }
@@ -321,6 +326,43 @@ pub struct Infer {
     pub stop: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+pub struct Test {
+    /// Only the checks with this name, or that match this glob
+    #[arg(long, value_name = "GLOB")]
+    pub check: Option<String>,
+    /// Only the workers with this address, or that match this glob
+    #[arg(long, value_name = "GLOB")]
+    pub worker: Option<String>,
+    /// Write the results to this page, and beside it as JSON for --stale-only
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "MODEL_SUPPORT.md")]
+    pub save: Option<PathBuf>,
+    /// Write the results as `JUnit`'s XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Ask only where the model, the worker's build, its settings or the check changed since it passed [implies --save]
+    #[arg(long)]
+    pub stale_only: bool,
+    /// Ask workers on two backends for the same log-probabilities instead, such as cpu,cuda
+    #[arg(long, value_name = "BACKEND,BACKEND", value_parser = backends, conflicts_with_all = ["save", "junit", "stale_only"])]
+    pub compare: Option<[Backend; 2]>,
+    /// With --compare, the largest mean difference that is no failure
+    #[arg(
+        long,
+        value_name = "NATS",
+        default_value_t = 0.05,
+        requires = "compare"
+    )]
+    pub tolerance: f64,
+    /// How long a worker that does not serve yet is waited for
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=3600))]
+    pub wait: u64,
+    #[command(flatten)]
+    pub lock: LockTimeout,
+    #[command(flatten)]
+    pub run: Run,
+}
+
 /// Everything but `--pool NAME` goes to rbee-hive as it is.
 #[derive(Debug, Args)]
 pub struct Pool {
@@ -353,6 +395,17 @@ fn interval(text: &str) -> Result<Duration, String> {
         Some(seconds @ 1..=86400) => Ok(Duration::from_secs(seconds)),
         _ => Err("a time from 1s to 24h, such as 90s or 5m".into()),
     }
+}
+
+/// `cpu,cuda`
+fn backends(text: &str) -> Result<[Backend; 2], String> {
+    let backend = |name: &str| {
+        let mut all = Backend::ALL.into_iter();
+        all.find(|backend| backend.as_str() == name)
+    };
+    let pair = text.split_once(',');
+    let pair = pair.and_then(|(one, other)| Some([backend(one)?, backend(other)?]));
+    pair.ok_or_else(|| "two of cpu, cuda and metal, such as cpu,cuda".to_owned())
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ impl LockFile {
         if is_needless || self.text.as_ref() == Some(&text) {
             return Ok(false);
         }
-        write(&self.path, text.as_bytes()).map_err(|error| {
+        replace(&self.path, text.as_bytes()).map_err(|error| {
             Failure::new(format!("cannot write the lock file: {error}"))
                 .at(self.path.display().to_string())
         })?;
@@ -81,17 +81,17 @@ fn damaged(failure: Failure) -> Failure {
 }
 
 /// Whoever reads meanwhile sees the old file or the whole new one.
-fn write(path: &Path, text: &[u8]) -> std::io::Result<()> {
+pub fn replace(path: &Path, text: impl AsRef<[u8]>) -> std::io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
     let mut file = tempfile::Builder::new()
-        .prefix(".fleet.lock")
+        .prefix(".rbee")
         // As for any file: the user's umask takes from it.
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(folder)?;
-    file.write_all(text)?;
+    file.write_all(text.as_ref())?;
     file.as_file().sync_all()?;
     file.persist(path)?;
     std::fs::File::open(folder)?.sync_all()

@@ -13,6 +13,7 @@ mod homes;
 mod import;
 mod lock;
 mod locks;
+mod matrix;
 mod models;
 mod network;
 mod orchestrator;

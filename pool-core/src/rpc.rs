@@ -38,10 +38,11 @@ use crate::worker::{Canary, WorkerRecord, WorkerSpec};
 pub const PROTOCOL: u32 = 3;
 
 /// How often the operator's side gives a sign of life.
-pub const HEARTBEAT: Duration = Duration::from_secs(4);
+pub const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// After how long without any the hive takes it for gone.
-pub const SILENCE: Duration = Duration::from_secs(20);
+/// After how long without any the hive takes it for gone: sooner than ssh, after 12 s, tells the operator of a link that was
+/// cut, so that the run that heals it finds the pool free.
+pub const SILENCE: Duration = Duration::from_secs(10);
 
 /// Starts the hive's first line.
 pub const GREETING: &str = "rbee-hive-rpc ";

@@ -69,6 +69,9 @@ pub fn resolve(fleet: &Fleet, known: &Known) -> Result<Desired, Vec<Problem>> {
                 problems.push(problem);
                 continue;
             }
+            if worker.is_ephemeral() {
+                continue;
+            }
             place(&mut desired, fleet, &contents, name, worker, model);
         }
     }
@@ -202,4 +205,31 @@ fn context_problem(
         Problem::new(context.span, message)
             .with_hint(format!("write `context: {limit}` or less, or leave it out"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ephemeral_workers_are_wanted_only_where_their_models_are_asked_for() {
+        let text = "version: 1\nfleet: home\npools: { here: { connect: local, devices: [cpu] } }\n\
+                    models: { a: { source: ./a }, b: { source: ./b } }\nworkers:\n  \
+                    chat: { model: a, on: [here/cpu] }\n  \
+                    one: { model: a, on: [here/cpu], ephemeral: true }\n  \
+                    both: { models: [a, b], on: [here/cpu], ephemeral: true }\n";
+        let fleet = crate::fleet::parse(text).unwrap_or_else(|problems| panic!("{problems:#?}"));
+        let labels = |fleet: &Fleet| -> Vec<String> {
+            let desired = resolve(fleet, &Known::default()).unwrap();
+            let workers = desired.pools.values().flat_map(|pool| pool.workers.keys());
+            workers.map(WorkerAddress::label).collect()
+        };
+        let asked = |models: &[&str]| {
+            labels(&fleet.with_ephemeral(|model| models.contains(&model.as_str())))
+        };
+        assert_eq!(labels(&fleet), ["chat"]);
+        assert_eq!(asked(&[]), ["chat"]);
+        assert_eq!(asked(&["b"]), ["both.b", "chat"]);
+        assert_eq!(asked(&["a", "b"]), ["both.a", "both.b", "chat", "one"]);
+    }
 }

@@ -18,18 +18,18 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::fleet_file::FleetFile;
 use crate::pools::{self, Link, Pools};
-use crate::stream;
+use crate::stream::Asked;
 use crate::terminal::{Paint, Terminal, paint};
 use crate::transport::Forward;
 
 pub async fn run(global: &Global, args: Infer, terminal: Terminal) -> Result<Exit, Failure> {
     let request = request(&args)?;
     let named = args.worker.as_deref().and_then(host_and_port);
-    let (forward, token, pools) = if let Some(address) = named {
-        (Forward::Tcp(address?), None, None)
+    let (worker, pools) = if let Some(address) = named {
+        (Asked::new(&Forward::Tcp(address?), None)?, None)
     } else {
-        let (forward, token, pools) = find(global, &args).await?;
-        (forward, token, Some(pools))
+        let (worker, pools) = find(global, &args).await?;
+        (worker, Some(pools))
     };
     let mut begun = false;
     let on_text = |text: &str| {
@@ -39,7 +39,7 @@ pub async fn run(global: &Global, args: Infer, terminal: Terminal) -> Result<Exi
         }
     };
     let answer = tokio::select! {
-        answer = stream::ask(&forward, token.as_ref(), &request, on_text) => answer,
+        answer = worker.ask(&request, on_text) => answer,
         // The worker cancels when its client is gone.
         _ = tokio::signal::ctrl_c() => return Ok(Exit::INTERRUPTED),
     };
@@ -117,8 +117,8 @@ fn host_and_port(text: &str) -> Option<Result<SocketAddr, Failure>> {
     })
 }
 
-/// Finds a worker of the fleet that serves now, a way to it, and the token that it asks for.
-async fn find(global: &Global, args: &Infer) -> Result<(Forward, Option<Secret>, Pools), Failure> {
+/// Finds a worker of the fleet that serves now, and a way to it.
+async fn find(global: &Global, args: &Infer) -> Result<(Asked, Pools), Failure> {
     let file = FleetFile::load(global.file.as_deref())?;
     let could_be = |pool: &PoolName| match args.worker.as_deref().and_then(pool_part) {
         Some(pattern) => glob::matches(pattern, pool.as_str()),
@@ -143,16 +143,22 @@ async fn find(global: &Global, args: &Infer) -> Result<(Forward, Option<Secret>,
     let Some((pool, worker)) = chosen else {
         return Err(nobody(&file, args, &serving, &pools));
     };
-    let listen = worker.record.listen;
-    let (forward, token) = match pools.links.get(*pool) {
-        Some(link) => {
-            let fleet = &file.fleet.name.value;
-            let token = token(link, fleet, listen).await?;
-            (link.connection.forward(listen).await?, token)
-        }
-        None => (Forward::Tcp(listen), None),
+    let asked = reach(&pools, &file.fleet.name.value, pool, worker.record.listen).await?;
+    Ok((asked, pools))
+}
+
+/// The way to a worker of this fleet that listens there.
+pub(super) async fn reach(
+    pools: &Pools,
+    fleet: &FleetName,
+    pool: &PoolName,
+    listen: SocketAddr,
+) -> Result<Asked, Failure> {
+    let Some(link) = pools.links.get(pool) else {
+        return Asked::new(&Forward::Tcp(listen), None);
     };
-    Ok((forward, token, pools))
+    let token = token(link, fleet, listen).await?;
+    Asked::new(&link.connection.forward(listen).await?, token)
 }
 
 /// What a worker that others reach asks for.

@@ -13,6 +13,7 @@ mod prepare;
 mod review;
 mod show;
 mod status;
+mod test;
 mod validate;
 mod watch;
 
@@ -49,6 +50,7 @@ pub async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failure> {
                 SchemaOf::Status => schema::status(),
                 SchemaOf::Drift => schema::drift(),
                 SchemaOf::Apply => schema::apply(),
+                SchemaOf::Test => schema::test(),
                 SchemaOf::Error => schema::error(),
             };
             terminal.data(&json(&schema)?);
@@ -64,6 +66,7 @@ pub async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failure> {
         Command::Watch(args) => watch::run(&global, &args, terminal).await,
         Command::Import(args) => import::run(&global, &args, terminal).await,
         Command::Infer(args) => infer::run(&global, args, terminal).await,
+        Command::Test(args) => test::run(&global, &args, terminal).await,
         Command::Pool(args) => pool::run(&global, &args, terminal).await,
         Command::Completions { shell } => {
             let mut text = Vec::new();

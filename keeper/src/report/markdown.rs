@@ -225,7 +225,7 @@ fn line(action: &Action, entry: &Entry) -> String {
 }
 
 /// The text in a code span: on one line, cut where it is long, without what changes the direction of writing.
-fn code(text: &impl ToString) -> String {
+pub(super) fn code(text: &impl ToString) -> String {
     let text = text.to_string();
     let mut shown = String::new();
     for c in text.chars().take(TEXT) {

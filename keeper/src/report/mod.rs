@@ -8,6 +8,7 @@ pub mod plan;
 pub mod schema;
 pub mod status;
 pub mod style;
+pub mod support;
 pub mod table;
 
 pub use style::Style;

@@ -9,6 +9,7 @@ use super::document::PlanDocument;
 use super::drift::DriftDocument;
 use super::outcome::Report;
 use super::status::StatusDocument;
+use super::support::Results;
 use crate::failure::ErrorDocument;
 use crate::progress::event::Event;
 
@@ -25,6 +26,11 @@ pub fn apply() -> Value {
 /// Of the document of `drift --json`.
 pub fn drift() -> Value {
     of::<DriftDocument>()
+}
+
+/// Of the document of `test --json`.
+pub fn test() -> Value {
+    of::<Results>()
 }
 
 /// Of the document that a command prints with `--json` in place of its own when it fails as a whole.

@@ -74,6 +74,9 @@ fn what_a_pull_request_shows_is_what_its_merge_does_and_drift_is_found() {
     tells_no_key(&team, applied.says("2 spawned."));
     team.github("drift", "staging", None).exits(0);
     team.github("drift", "production", None).exits(0);
+    team.github("matrix", "staging", None)
+        .exits(0)
+        .says("Test: 1 passed, 0 failed, 0 not run.");
 
     team.by_hand(&["pool", "--pool", "staging", "worker", "stop", WORKER])
         .exits(0);
@@ -82,6 +85,9 @@ fn what_a_pull_request_shows_is_what_its_merge_does_and_drift_is_found() {
         .says("chat/staging/cpu/0  (not there yet)")
         .says("::error title=rbee staging::the pools are not as staging/fleet.yaml says.");
     team.github("drift", "production", None).exits(0);
+    team.github("matrix", "staging", None)
+        .exits(1)
+        .says("not run: capital of chat/staging/cpu/0");
     // Main is planned again, and comes back.
     team.github("plan", "staging", None)
         .exits(0)
@@ -161,6 +167,7 @@ fn the_same_on_gitlab() {
     team.gitlab("apply-staging", "staging", None).exits(0);
     assert_eq!(workers(&team)[0][1], 3);
     team.gitlab("drift", "staging", None).exits(0);
+    team.gitlab("matrix", "staging", None).exits(0);
     let pool = ["pool", "--pool", "staging", "worker", "stop", WORKER];
     team.by_hand(&pool).exits(0);
     team.gitlab("drift", "staging", None).exits(2);

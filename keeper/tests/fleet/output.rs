@@ -10,14 +10,15 @@ use super::{Desk, Ran, tiny};
 const HERE: &str = "  here: { connect: local, devices: [cpu] }\n";
 
 /// A schema as it is shipped.
-fn schema(name: &str) -> Validator {
+pub fn schema(name: &str) -> Validator {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schemas");
     let text = fs::read_to_string(format!("{folder}/{name}.schema.json")).unwrap();
     jsonschema::draft7::new(&serde_json::from_str(&text).unwrap()).unwrap()
 }
 
+/// Fails with all that is wrong.
 #[track_caller]
-fn valid(schema: &Validator, value: &Value) {
+pub fn valid(schema: &Validator, value: &Value) {
     let errors: Vec<String> = schema
         .iter_errors(value)
         .map(|error| format!("{}: {error}", error.instance_path()))
@@ -50,7 +51,9 @@ fn types(lines: &[Value]) -> Vec<&str> {
 #[test]
 fn the_shipped_schemas_are_those_of_this_build() {
     let desk = Desk::new();
-    for name in ["plan", "stream", "status", "drift", "apply", "error"] {
+    for name in [
+        "plan", "stream", "status", "drift", "apply", "test", "error",
+    ] {
         let printed = desk.rbee(&["schema", name]).exits(0);
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schemas");
         let shipped = fs::read_to_string(format!("{folder}/{name}.schema.json")).unwrap();

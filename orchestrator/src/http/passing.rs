@@ -30,6 +30,8 @@ pub struct Passing {
     progress: Progress,
     heard: Instant,
     alarm: Pin<Box<Sleep>>,
+    /// The others had their turn since this one was woken.
+    has_waited: bool,
     /// What became of the task is told.
     is_settled: bool,
     is_over: bool,
@@ -136,6 +138,7 @@ impl Passing {
             progress: Progress::default(),
             heard: Instant::now(),
             alarm: Box::pin(tokio::time::sleep(stall)),
+            has_waited: false,
             is_settled: false,
             is_over: false,
         }
@@ -235,6 +238,11 @@ impl Body for Passing {
                 return passed;
             }
         }
+        // Where many streams are busy, what comes while the others have their turn is passed on together.
+        if this.progress.count > 0 && !std::mem::replace(&mut this.has_waited, true) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let stall = this.orchestrator.limits.stall;
         let signal = if this.is_settled {
             Poll::Pending
@@ -274,6 +282,7 @@ impl Body for Passing {
             }
             this.alarm.as_mut().reset((Instant::now() + left).into());
         }
+        this.has_waited = false;
         Poll::Pending
     }
 }

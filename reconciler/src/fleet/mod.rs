@@ -28,7 +28,7 @@ pub use span::{Span, Spanned};
 pub use types::{
     Canary, Check, Defaults, Fleet, Model, Orchestrator, Pool, Worker, WorkerDefaults, WorkerModels,
 };
-pub use value::{CheckName, DevicePattern, HostKeys, InvalidPattern, WorkerPattern};
+pub use value::{AnswerPattern, CheckName, DevicePattern, HostKeys, InvalidPattern, WorkerPattern};
 
 use crate::problem::Problem;
 use field::Problems;

@@ -347,8 +347,18 @@ fn worker<K: Display>(
         .and_then(|field| field.number(REPLICAS, problems));
     let (slots, context) = limits(&mut fields, problems);
     let protect = protect(&mut fields, problems);
+    let ephemeral = fields
+        .optional("ephemeral")
+        .and_then(|field| field.boolean(problems));
     fields.close(problems);
 
+    if let (Some(protect), Some(ephemeral)) = (&protect, &ephemeral)
+        && protect.value
+        && ephemeral.value
+    {
+        let message = format!("{} is protected and ephemeral", item.owner);
+        problems.add(ephemeral.span, message, "keep one of them");
+    }
     uses.extend(on.clone().map(Use::Devices));
     Some(Worker {
         models: models?,
@@ -357,6 +367,7 @@ fn worker<K: Display>(
         slots,
         context,
         protect,
+        ephemeral,
     })
 }
 
@@ -409,7 +420,10 @@ fn check<K: Display>(
         .required("prompt", "What is the capital of France?")
         .and_then(|field| field.text(problems));
     let expect = fields
-        .required("expect", "Paris")
+        .optional("expect")
+        .and_then(|field| field.text(problems));
+    let pattern = fields
+        .optional("pattern")
         .and_then(|field| field.text(problems));
     let max_tokens = fields
         .optional("max_tokens")
@@ -421,7 +435,8 @@ fn check<K: Display>(
     Some(Check {
         workers: if all { every() } else { workers? },
         prompt: prompt?,
-        expect: expect?,
+        expect,
+        pattern,
         max_tokens,
     })
 }

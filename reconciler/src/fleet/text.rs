@@ -14,7 +14,9 @@ use super::connect::{Connect, InvalidConnect};
 use super::duration::Duration;
 use super::field::{Fault, Text};
 use super::suggest::{did_you_mean, nearest, quote};
-use super::value::{CheckName, DevicePattern, HostKeys, InvalidPattern, WorkerPattern};
+use super::value::{
+    AnswerPattern, CheckName, DevicePattern, HostKeys, InvalidPattern, WorkerPattern,
+};
 
 fn fault<T>(message: impl Into<String>, hint: impl Into<String>) -> Result<T, Fault> {
     Err(Fault {
@@ -292,6 +294,27 @@ impl Text for WorkerPattern {
             fault(
                 error.to_string(),
                 "write a name or a glob, such as `chat` or `\"chat-*\"`",
+            )
+        })
+    }
+}
+
+impl Text for AnswerPattern {
+    const NOUN: &'static str = "a regular expression";
+    const EXAMPLE: &'static str = "(?i)paris";
+
+    fn read(text: &str) -> Result<Self, Fault> {
+        if text.is_empty() {
+            return fault("an empty regular expression", "");
+        }
+        text.parse().or_else(|error: regex::Error| {
+            let words = error.to_string();
+            // The last line says what is wrong; those before draw it.
+            let why = words.lines().last().unwrap_or_default();
+            let why = why.strip_prefix("error: ").unwrap_or(why);
+            fault(
+                format!("{} is not a regular expression: {why}", quote(text)),
+                "the syntax is that of Rust's `regex`: no look-around, no backreferences",
             )
         })
     }

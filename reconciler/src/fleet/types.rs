@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use super::connect::Connect;
 use super::duration::Duration;
 use super::span::Spanned;
-use super::value::{CheckName, DevicePattern, HostKeys, WorkerPattern};
+use super::value::{AnswerPattern, CheckName, DevicePattern, HostKeys, WorkerPattern};
 
 /// A fleet of machines that serve language models: pools, models, and the workers wanted on each device.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
@@ -45,6 +45,28 @@ pub struct Fleet {
     /// What `rbee test` asks the workers, by name.
     #[schemars(with = "Option<BTreeMap<CheckName, Spanned<Check>>>")]
     pub checks: BTreeMap<CheckName, Spanned<Check>>,
+}
+
+impl Fleet {
+    /// The fleet in which its ephemeral workers of these models are wanted like all others, and no other ephemeral ones.
+    #[must_use]
+    pub fn with_ephemeral(&self, is_wanted: impl Fn(&ModelId) -> bool) -> Self {
+        let mut fleet = self.clone();
+        let workers = fleet.workers.values_mut().map(|worker| &mut worker.value);
+        for worker in workers.filter(|worker| worker.is_ephemeral()) {
+            let has_any = match &mut worker.models {
+                WorkerModels::One(one) => is_wanted(one),
+                WorkerModels::Matrix(several) => {
+                    several.retain(|one| is_wanted(one));
+                    !several.is_empty()
+                }
+            };
+            if has_any {
+                worker.ephemeral = None;
+            }
+        }
+        fleet
+    }
 }
 
 /// The daemon that admits, queues and routes requests to the workers of the fleet.
@@ -184,6 +206,14 @@ pub struct Worker {
     pub context: Option<Spanned<u32>>,
     /// Whether the pools keep it for good: it is not stopped by deleting its line.
     pub protect: Option<Spanned<bool>>,
+    /// Whether it exists only while `rbee test` asks it: `apply` does not spawn it.
+    pub ephemeral: Option<Spanned<bool>>,
+}
+
+impl Worker {
+    pub fn is_ephemeral(&self) -> bool {
+        self.ephemeral.as_ref().is_some_and(|flag| flag.value)
+    }
 }
 
 /// What a worker serves: one model, or a matrix of several.
@@ -217,9 +247,11 @@ pub struct Check {
     /// The question.
     #[schemars(length(min = 1))]
     pub prompt: Spanned<String>,
-    /// The text that the answer must hold.
+    /// The text that the answer must hold; any text will do when absent.
     #[schemars(length(min = 1))]
-    pub expect: Spanned<String>,
+    pub expect: Option<Spanned<String>>,
+    /// The regular expression that the answer must match, such as `(?i)\bparis\b`; any text will do when absent.
+    pub pattern: Option<Spanned<AnswerPattern>>,
     /// Most tokens of the answer; 64 when absent.
     #[schemars(range(min = 1))]
     pub max_tokens: Option<Spanned<u32>>,

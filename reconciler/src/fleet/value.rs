@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use pool_core::device::{Device, InvalidDevice};
 use pool_core::name::{InvalidName, ModelId, PoolName, WorkerName};
+use regex::Regex;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::glob;
@@ -28,6 +29,7 @@ macro_rules! string_schema {
 }
 
 string_schema! {
+    AnswerPattern: "^(.|\\n)+$";
     CheckName: "^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$";
     DevicePattern: r"^[A-Za-z0-9._*?-]+/[a-z0-9:*?]+$";
     WorkerPattern: r"^[A-Za-z0-9_*?-]+$";
@@ -143,6 +145,34 @@ impl WorkerPattern {
 
     pub fn matches(&self, worker: &WorkerName) -> bool {
         glob::matches(&self.0, worker.as_str())
+    }
+}
+
+/// A regular expression that an answer must match, in the syntax of the crate `regex`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerPattern(String);
+
+impl AnswerPattern {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_match(&self, text: &str) -> bool {
+        Regex::new(&self.0).is_ok_and(|regex| regex.is_match(text))
+    }
+}
+
+impl FromStr for AnswerPattern {
+    type Err = regex::Error;
+
+    fn from_str(text: &str) -> Result<Self, regex::Error> {
+        Regex::new(text).map(|_| Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for AnswerPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
     }
 }
 

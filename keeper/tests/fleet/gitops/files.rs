@@ -8,7 +8,7 @@ use super::packages::{kept, run};
 use super::team::{example, here, python, yaml};
 use crate::fleet::Ran;
 
-const WORKFLOWS: [&str; 3] = ["plan", "apply", "drift"];
+const WORKFLOWS: [&str; 4] = ["plan", "apply", "drift", "matrix"];
 
 fn workflow(name: &str) -> PathBuf {
     example().join(format!(".github/workflows/{name}.yml"))
