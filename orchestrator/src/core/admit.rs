@@ -167,7 +167,12 @@ impl Core {
             return Err(Refused::UnknownTenant);
         }
         let Some(model) = self.models.get(&new.model) else {
-            return Err(Refused::UnknownModel(new.model));
+            // Without a single worker, as after a start, nobody can tell what the fleet serves.
+            return Err(if self.workers.is_empty() {
+                Refused::NotServed(new.model)
+            } else {
+                Refused::UnknownModel(new.model)
+            });
         };
         let Some(context_length) = model.context_length() else {
             return Err(Refused::NotServed(new.model));

@@ -193,6 +193,16 @@ fn a_full_queue_makes_place_as_it_is_told_to() {
 }
 
 #[test]
+fn before_the_first_worker_is_known_no_model_is_unknown() {
+    let mut lab = lab(Config::default());
+    let mut task = lab.task(Priority::Interactive);
+    task.model = "other".parse().unwrap();
+    let refused = lab.core.submit(lab.now, task).unwrap_err();
+    assert!(matches!(refused, Refused::NotServed(_)), "{refused}");
+    assert_eq!(refused.retry_after_ms(), Some(15_000));
+}
+
+#[test]
 fn what_cannot_be_is_refused_before_it_waits() {
     let mut lab = lab(Config {
         models: vec!["declared".parse().unwrap()],
