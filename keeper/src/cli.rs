@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use pool_core::device::Backend;
 use pool_core::name::WorkerName;
 
+use crate::complete;
 use crate::progress::Output;
 use crate::transport::Options;
 
@@ -113,7 +114,7 @@ pub enum Command {
     /// Run a command of rbee-hive on a pool
     #[command(disable_help_flag = true)]
     Pool(Pool),
-    /// Print completions for a shell
+    /// Print the script that lets a shell complete commands, flags, and names of fleet.yaml
     Completions { shell: clap_complete::Shell },
 }
 
@@ -130,7 +131,7 @@ pub struct Init {
 #[derive(Debug, Args)]
 pub struct Lock {
     /// Take what this model is now; may be given more than once
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, value_name = "MODEL", add = complete::hub_models())]
     pub update: Vec<String>,
 }
 
@@ -221,7 +222,7 @@ pub struct Import {
     #[arg(value_name = "ID")]
     pub ids: Vec<String>,
     /// The pool; may be left out where the fleet has one
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = complete::pools())]
     pub pool: Option<String>,
     /// What the worker is called in fleet.yaml [default: as its model]
     #[arg(long, value_name = "NAME")]
@@ -291,11 +292,12 @@ pub struct Infer {
         long,
         value_name = "ADDRESS",
         conflicts_with = "model",
-        required_unless_present = "model"
+        required_unless_present = "model",
+        add = complete::workers()
     )]
     pub worker: Option<String>,
     /// A model; any worker that serves it is asked
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = complete::models())]
     pub model: Option<String>,
     /// What to ask; - reads it from stdin
     #[arg(short, long)]

@@ -5,6 +5,7 @@
 //! | module | does |
 //! |---|---|
 //! | [`cli`], [`commands`] | the command line and one module a command |
+//! | [`complete`] | what a shell offers at the press of Tab |
 //! | [`fleet_file`], [`lock_file`] | find, read and write fleet.yaml and fleet.lock |
 //! | [`hub`] | looks models up on the hub |
 //! | [`pools`] | opens and observes all pools at once |
@@ -24,6 +25,7 @@ pub mod allowance;
 pub mod apply;
 pub mod cli;
 pub mod commands;
+pub mod complete;
 pub mod exit;
 pub mod failure;
 pub mod fetch;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use keeper::cli::Cli;
 use keeper::commands;
+use keeper::complete;
 use keeper::exit::Exit;
 use keeper::failure::Failure;
 use keeper::progress::Output;
@@ -12,6 +13,9 @@ use keeper::progress::event::Event;
 use keeper::terminal::Terminal;
 
 fn main() -> ExitCode {
+    if let Some(exit) = complete::answer() {
+        return exit.0.into();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

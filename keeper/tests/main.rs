@@ -9,6 +9,7 @@
     reason = "a test says what it drew by chance, and what it could not run"
 )]
 
+mod complete;
 mod docs;
 mod fleet;
 mod sshd;

@@ -17,12 +17,12 @@ mod test;
 mod validate;
 mod watch;
 
-use clap::CommandFactory;
-
+pub use pool::hive_commands;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::{Cli, Command, Global, SchemaOf};
+use crate::complete;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::progress::Output;
@@ -69,9 +69,10 @@ pub async fn run(cli: Cli, terminal: Terminal) -> Result<Exit, Failure> {
         Command::Test(args) => test::run(&global, &args, terminal).await,
         Command::Pool(args) => pool::run(&global, &args, terminal).await,
         Command::Completions { shell } => {
-            let mut text = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "rbee", &mut text);
-            terminal.data(&String::from_utf8_lossy(&text));
+            let script = complete::script(shell).map_err(|error| {
+                Failure::new(format!("cannot write completions for {shell}: {error}"))
+            })?;
+            terminal.data(&script);
             Ok(Exit::DONE)
         }
     }

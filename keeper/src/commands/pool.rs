@@ -30,6 +30,16 @@ Commands:
 `rbee pool --pool NAME COMMAND --help` shows its own help. The exit code is that of rbee-hive.
 ";
 
+/// The commands that [`HELP`] lists, for shells to offer.
+pub fn hive_commands() -> impl Iterator<Item = clap::Command> {
+    let listed = HELP.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let listed = listed.map_while(|line| line.strip_prefix("  ")?.split_once(' '));
+    listed.map(|(name, below)| {
+        let below = below.trim().split('|').filter(|name| !name.contains(' '));
+        clap::Command::new(name).subcommands(below.map(clap::Command::new))
+    })
+}
+
 pub async fn run(global: &Global, args: &Pool, terminal: Terminal) -> Result<Exit, Failure> {
     let (pool, mut argv) = split(&args.args)?;
     if argv.is_empty() || (pool.is_none() && matches!(argv[0].as_str(), "-h" | "--help" | "help")) {

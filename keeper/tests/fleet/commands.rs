@@ -113,7 +113,7 @@ fn every_mistake_is_reported_at_once_for_people_and_programs() {
 }
 
 #[test]
-fn schema_and_completions_are_printed() {
+fn the_schema_is_printed() {
     let desk = Desk::new();
     let schema = desk.rbee(&["schema"]).exits(0);
     let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/fleet.schema.json");
@@ -121,14 +121,6 @@ fn schema_and_completions_are_printed() {
         schema.json(),
         serde_json::from_str::<serde_json::Value>(&fs::read_to_string(committed).unwrap()).unwrap()
     );
-    for shell in ["bash", "zsh", "fish"] {
-        assert!(
-            desk.rbee(&["completions", shell])
-                .exits(0)
-                .out
-                .contains("rbee")
-        );
-    }
 }
 
 #[test]
