@@ -90,6 +90,11 @@ fn slots() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(i64::from(least)..=i64::from(most))
 }
 
+/// What command lines are parsed with.
+pub fn command() -> clap::Command {
+    Args::command()
+}
+
 /// Reads a command line, the program's name first.
 pub fn parse<I>(argv: I) -> Result<WorkerLaunch, clap::Error>
 where

@@ -27,7 +27,7 @@ const RUNTIMES: &[&str] = &[
 
 /// For each crate of ours, those of ours that it must not reach; the local hub and the mock worker
 /// are for tests, and nothing shipped has them.
-const WALLS: [(&str, &[&str]); 10] = [
+const WALLS: [(&str, &[&str]); 11] = [
     (
         "pool-core",
         &[
@@ -134,6 +134,8 @@ const WALLS: [(&str, &[&str]); 10] = [
             "local-hub",
         ],
     ),
+    // It writes what the command lines of all programs say.
+    ("rbee-man", &["local-hub", "mock-worker"]),
     (
         "xtask",
         &[

@@ -1,4 +1,4 @@
-//! Repository chores: `cargo xtask bench | demo | test | dist`.
+//! Repository chores: `cargo xtask bench | demo | test | man | dist`.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -11,6 +11,7 @@ mod architecture;
 mod bench;
 mod demo;
 mod dist;
+mod man;
 mod test;
 
 /// Repository chores.
@@ -28,6 +29,12 @@ enum Cli {
     Bench(bench::Bench),
     /// Format, lint, build and run every test
     Test,
+    /// Write manual pages of all programs
+    Man {
+        /// The folder that they are put into
+        #[arg(long, value_name = "DIR", default_value = "target/man")]
+        out: PathBuf,
+    },
     /// Build optimised binaries into dist/TRIPLE/
     Dist {
         /// For this target triple; its linker and Rust standard library must be installed
@@ -41,6 +48,7 @@ fn main() -> ExitCode {
         Cli::Demo { release } => demo::run(release),
         Cli::Bench(what) => bench::run(&what),
         Cli::Test => test::run(),
+        Cli::Man { out } => man::run(&out),
         Cli::Dist { target } => dist::run(target),
     };
     match result {
