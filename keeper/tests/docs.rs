@@ -1,6 +1,8 @@
-//! `docs/` is true: what the tutorial shows is what happens, the command line's reference is what the programs say, links lead somewhere.
+//! `docs/` is true: what the tutorial shows is what happens, the references of the command line and of
+//! fleet.yaml are what the programs say, links lead somewhere.
 
 mod cli;
+mod fleet;
 mod links;
 mod tutorial;
 

@@ -28,7 +28,7 @@ pub struct Fleet {
     pub name: Spanned<FleetName>,
     /// The daemon that admits, queues and routes requests to the workers.
     pub orchestrator: Option<Orchestrator>,
-    /// How long nobody may serve a model while a plan is carried out, where the model does not say; any time when absent.
+    /// How long nobody may serve a model while a plan is carried out; any time when absent.
     pub max_outage: Option<Spanned<Duration>>,
     /// What holds where a worker does not say otherwise.
     #[schemars(with = "Option<Defaults>")]
@@ -42,7 +42,7 @@ pub struct Fleet {
     /// The workers, by name.
     #[schemars(with = "Option<BTreeMap<WorkerName, Spanned<Worker>>>")]
     pub workers: BTreeMap<WorkerName, Spanned<Worker>>,
-    /// What `rbee test` asks the workers, by name.
+    /// Questions with known answers, by name. They are read and checked; nothing asks them yet.
     #[schemars(with = "Option<BTreeMap<CheckName, Spanned<Check>>>")]
     pub checks: BTreeMap<CheckName, Spanned<Check>>,
 }
@@ -75,10 +75,10 @@ impl Fleet {
 pub struct Orchestrator {
     /// The pool that it runs on.
     pub pool: Spanned<PoolName>,
-    /// The IP address and port that it listens on; 127.0.0.1:8080 when absent.
+    /// The IP address and port that it listens on; `127.0.0.1:8080` when absent.
     #[schemars(with = "Option<String>", extend("examples" = ["0.0.0.0:8080", "127.0.0.1:8080"]))]
     pub listen: Option<Spanned<SocketAddr>>,
-    /// Where tasks are kept: in a file, which is the default, or nowhere.
+    /// Where tasks are kept; `sqlite` when absent.
     #[schemars(with = "Option<StoreKind>")]
     pub store: Option<Spanned<StoreKind>>,
     /// Which of the workers that could take a task does; `least-loaded` when absent.
@@ -87,15 +87,16 @@ pub struct Orchestrator {
     /// Tasks that may wait, for each model; 100 when absent.
     #[schemars(range(min = *QUEUE.start(), max = *QUEUE.end()))]
     pub queue: Option<Spanned<u32>>,
-    /// What happens to a task that finds its queue full; it is refused when absent.
+    /// What happens to a task that finds its queue full; `reject` when absent.
     #[schemars(with = "Option<WhenFull>")]
     pub when_full: Option<Spanned<WhenFull>>,
     /// Who starts it again after a crash or a boot; as its pool says when absent.
     pub supervise: Option<Spanned<Supervise>>,
-    /// The file that says who may use it and how much, relative to this one. It may change while the orchestrator runs.
+    /// The file that says who may use it and how much, relative to this one; nobody but who has the fleet's own token when absent. It
+    /// may change while the orchestrator runs.
     #[schemars(length(min = 1))]
     pub tenants: Option<Spanned<String>>,
-    /// The file with the scripts that decide in its place, relative to this one. It may change while the orchestrator runs.
+    /// The file with the scripts that decide in its place, relative to this one; none when absent. It may change while the orchestrator runs.
     #[schemars(length(min = 1))]
     pub policy: Option<Spanned<String>>,
 }
@@ -129,7 +130,7 @@ pub struct WorkerDefaults {
     /// Requests that a worker serves at the same time; 1 when absent.
     #[schemars(range(min = *pool_core::SLOTS.start(), max = *pool_core::SLOTS.end()))]
     pub slots: Option<Spanned<u32>>,
-    /// Most tokens of prompt and answer together; the model's own limit when absent.
+    /// Most tokens of prompt and answer together, lowered to the model's own limit; that of the model when absent.
     #[schemars(range(min = 1))]
     pub context: Option<Spanned<u32>>,
 }
@@ -138,18 +139,19 @@ pub struct WorkerDefaults {
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Pool {
-    /// How it is reached: `local` is the machine that runs rbee.
+    /// How it is reached: `local` is the machine that runs rbee, the host of `ssh://[user@]host[:port]` may be an alias of `~/.ssh/config`.
+    #[schemars(extend("examples" = ["local", "ssh://me@box.home.arpa"]))]
     pub connect: Spanned<Connect>,
     /// The devices that workers may use.
-    #[schemars(length(min = 1), extend("uniqueItems" = true))]
+    #[schemars(length(min = 1), extend("uniqueItems" = true, "examples" = [["cpu"], ["cuda:0", "cuda:1"], ["metal:0"]]))]
     pub devices: Vec<Spanned<Device>>,
-    /// The IP address at which the other machines reach its workers; they listen on loopback when absent.
+    /// The IP address at which other machines reach its workers, and at which it gives them models; workers listen on loopback when absent.
+    #[schemars(extend("examples" = ["192.168.1.20", "fd00::1"]))]
     pub advertise: Option<Spanned<IpAddr>>,
-    /// Whether a host key that `known_hosts` does not have is refused or taken.
+    /// Whether a host key that `known_hosts` does not have is refused or taken; `strict` when absent.
     #[schemars(with = "Option<HostKeys>")]
     pub host_keys: HostKeys,
-    /// Who starts its workers again after a crash or a boot: `none` but the next apply, when absent, or the user's systemd
-    /// or launchd.
+    /// Who starts its workers again after a crash or a boot; `none` when absent.
     pub supervise: Option<Spanned<Supervise>>,
 }
 
@@ -157,17 +159,20 @@ pub struct Pool {
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Model {
-    /// `hf:ORG/REPO[@REVISION][::FILE]`, or a folder relative to this file.
+    /// `hf:ORG/REPO[@REVISION][::FILE]` of the hub, where `::FILE` names one GGUF file; or a folder relative to this file with `config.json`,
+    /// `tokenizer.json` and `*.safetensors`, or with one `*.gguf`. Pickles are refused: they can run code.
+    #[schemars(extend("examples" = ["hf:Qwen/Qwen2.5-0.5B-Instruct", "./tiny-llama"]))]
     pub source: Spanned<Source>,
-    /// How weights that are not quantised are kept; as their files have them when absent.
+    /// How weights that are not quantised are kept, of which `auto` is as their files have them; `auto` when absent.
     pub dtype: Option<Spanned<Dtype>>,
-    /// What the matrices are quantised to while they are loaded; as their files have them when absent.
+    /// What the matrices are quantised to while they are loaded; as their files have them when absent. On a CPU only. With `q4` the
+    /// embedding and the output stay at 8 bits.
     pub quantize: Option<Spanned<Quantization>>,
-    /// How long nobody may serve it while a plan is carried out, such as `0s` or `1m30s`.
+    /// How long nobody may serve it while a plan is carried out; that of the file when absent.
     pub max_outage: Option<Spanned<Duration>>,
-    /// What a worker of it must answer before it counts as ready.
+    /// What a worker of it must answer before it counts as ready; any text when absent. It is asked when a worker starts, not of one that runs.
     pub canary: Option<Canary>,
-    /// Whether the pools keep it for good: it is not removed by deleting its line.
+    /// Whether the pools keep it when its line is deleted; `false` when absent.
     pub protect: Option<Spanned<bool>>,
 }
 
@@ -192,19 +197,19 @@ pub struct Canary {
 pub struct Worker {
     #[schemars(flatten)]
     pub models: WorkerModels,
-    /// The devices it stands on, written POOL/DEVICE, each part a name or a glob.
-    #[schemars(length(min = 1), extend("uniqueItems" = true))]
+    /// The devices it stands on, written POOL/DEVICE, each part a name, or a glob with `*` and `?`.
+    #[schemars(length(min = 1), extend("uniqueItems" = true, "examples" = [["here/cpu"], ["*/cuda:*", "box/cpu"]]))]
     pub on: Vec<Spanned<DevicePattern>>,
     /// Workers of each model on each matched device; 1 when absent.
     #[schemars(range(max = 256))]
     pub replicas: Option<Spanned<u32>>,
-    /// Requests served at the same time.
+    /// Requests served at the same time; that of `defaults` when absent.
     #[schemars(range(min = *pool_core::SLOTS.start(), max = *pool_core::SLOTS.end()))]
     pub slots: Option<Spanned<u32>>,
-    /// Most tokens of prompt and answer together.
+    /// Most tokens of prompt and answer together, no more than the model's own limit; that of `defaults` when absent.
     #[schemars(range(min = 1))]
     pub context: Option<Spanned<u32>>,
-    /// Whether the pools keep it for good: it is not stopped by deleting its line.
+    /// Whether the pools keep it when its line is deleted; `false` when absent.
     pub protect: Option<Spanned<bool>>,
     /// Whether it exists only while `rbee test` asks it: `apply` does not spawn it.
     pub ephemeral: Option<Spanned<bool>>,
