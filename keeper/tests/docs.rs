@@ -1,9 +1,11 @@
-//! `docs/` is true: what the tutorial shows is what happens, the references of the command line and of
+//! `docs/` is true: what the README and the tutorial show is what happens, the references of the command line and of
 //! fleet.yaml are what the programs say, links lead somewhere.
 
 mod cli;
 mod fleet;
 mod links;
+mod page;
+mod readme;
 mod tutorial;
 
 use std::path::{Path, PathBuf};

@@ -15,7 +15,7 @@ mod lock;
 mod locks;
 mod matrix;
 mod models;
-mod network;
+pub mod network;
 mod orchestrator;
 mod output;
 mod saved;

@@ -172,7 +172,7 @@ impl Server<'_> {
             self.name, self.address, sshd.port
         ));
         if self.known {
-            let line = format!("[{}]:{} {}", self.address, sshd.port, sshd.host_key());
+            let line = format!("{} {}", sshd.place(), sshd.host_key());
             append(&self.lab.known_hosts(), &line);
         }
         sshd
@@ -240,6 +240,7 @@ impl Server<'_> {
             name: self.name.clone(),
             dir: dir.to_owned(),
             home: self.home.clone(),
+            address: self.address.clone(),
             port,
             child,
             log,
@@ -252,6 +253,7 @@ pub struct Sshd {
     name: String,
     dir: PathBuf,
     home: PathBuf,
+    address: String,
     port: u16,
     child: Child,
     log: Arc<Mutex<String>>,
@@ -266,6 +268,11 @@ impl Sshd {
     /// `RBEE_HOME` of the pool.
     pub fn home(&self) -> &Path {
         &self.home
+    }
+
+    /// Its address and port, as `known_hosts` has them.
+    pub fn place(&self) -> String {
+        format!("[{}]:{}", self.address, self.port)
     }
 
     pub fn port(&self) -> u16 {

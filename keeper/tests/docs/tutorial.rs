@@ -1,149 +1,104 @@
-//! The part of `docs/tutorial.md` that needs one machine, run as it stands.
+//! `docs/tutorial.md`, run as it stands; its three machines are this one and two network namespaces.
 
 use std::fs;
-use std::net::TcpListener;
-use std::process::{Command, Stdio};
 
-use super::root;
-use crate::fleet::{Desk, tiny};
-use crate::program;
+use super::page::{Play, free_port, run, steps, text};
+use crate::fleet::Desk;
+use crate::fleet::network::{Network, is_possible};
 
-/// A command, and what the page says that it prints. `...` in it stands for any text of a line, alone on a line for any lines.
-struct Shown {
-    command: String,
-    output: Vec<String>,
-}
+const LEFT: &[(&str, &str)] = &[
+    ("cargo build --release", "the programs are built"),
+    ("export PATH=", "they are found"),
+    (
+        "import os",
+        "it takes a package of PyPI; orchestrator/tests/python has the same client",
+    ),
+];
 
-/// What ends a command's output and its exit code in what the shell prints.
-const MARK: char = '\u{1e}';
+const LEFT_OF_THREE: &[(&str, &str)] = &[
+    ("ssh-copy-id me@box", "the key is there"),
+    ("ssh box hostname", "it asks a person for the fingerprint"),
+];
 
 #[test]
-fn the_tutorial_on_one_machine_prints_what_it_shows() {
-    let page = fs::read_to_string(root().join("docs/tutorial.md")).unwrap();
-    let (page, _) = page.split_once("\n## Three machines").unwrap();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port().to_string();
-    drop(free);
-    let shown = shown(&page.replace("8080", &port));
-    assert!(shown.len() > 10, "the page shows {} commands", shown.len());
-
+fn the_tutorial_prints_what_it_shows() {
+    let page = text("docs/tutorial.md");
+    let (one, three) = page.split_once("\n## Three machines").unwrap();
     let desk = Desk::new();
-    let folder = desk.path("tiny-llama");
-    fs::create_dir(&folder).unwrap();
-    for file in fs::read_dir(tiny()).unwrap().map(Result::unwrap) {
-        fs::copy(file.path(), folder.join(file.file_name())).unwrap();
-    }
-    let programs = program("rbee").parent().unwrap().to_owned();
-    let path = std::env::var("PATH").unwrap();
-    let mut script = "exec 2>&1\n".to_owned();
-    for Shown { command, .. } in &shown {
-        script += &format!("{command}\nprintf '\\036%d\\036' $?\n");
-    }
-    let output = Command::new("bash")
-        .args(["-c", &script])
-        .current_dir(desk.path(""))
-        .env("PATH", format!("{}:{path}", programs.display()))
-        .env("RBEE_HOME", desk.home())
-        .env_remove("RBEE_DIST")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let printed = String::from_utf8(output.stdout).unwrap();
-    let mut printed = printed.split(MARK);
-    for Shown { command, output } in &shown {
-        let (said, code) = (printed.next().unwrap(), printed.next().unwrap_or("none"));
-        assert_eq!(code, "0", "`{command}` printed:\n{said}");
-        let lines: Vec<_> = said.lines().map(plain).collect();
-        assert!(
-            fits(output, &lines),
-            "`{command}` should print:\n{}\nand it printed:\n{}",
-            output.join("\n"),
-            lines.join("\n")
-        );
-    }
-    desk.rbee(&["destroy", "--yes"]).exits(0);
-}
-
-/// The commands of a page in their order. A fleet.yaml that it shows is a command that writes it.
-fn shown(page: &str) -> Vec<Shown> {
-    let mut all: Vec<Shown> = Vec::new();
-    let mut lines = page.lines();
-    while let Some(line) = lines.next() {
-        let block = lines.by_ref().take_while(|line| *line != "```");
-        match line {
-            "```yaml" => {
-                let text = block.collect::<Vec<_>>().join("\n");
-                let command = format!("cat > fleet.yaml <<'END'\n{text}\nEND");
-                let output = Vec::new();
-                all.push(Shown { command, output });
-            }
-            "```console" => console(block, &mut all),
-            line if line.starts_with("```") => block.for_each(drop),
-            _ => {}
-        }
-    }
-    all
-}
-
-fn console<'a>(mut block: impl Iterator<Item = &'a str>, all: &mut Vec<Shown>) {
-    while let Some(line) = block.next() {
-        let Some(first) = line.strip_prefix("$ ") else {
-            let last = all.last_mut().expect("a command stands before its output");
-            // A worker takes the first port that is free.
-            last.output.push(plain(&line.replace(":8001", ":...")));
-            continue;
-        };
-        let mut command = first.to_owned();
-        while command.ends_with('\\') {
-            command = format!("{command}\n{}", block.next().unwrap_or_default());
-        }
-        let output = Vec::new();
-        all.push(Shown { command, output });
-    }
-}
-
-/// With one space for each run of them: columns are as wide as what stands in them.
-fn plain(line: &str) -> String {
-    line.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-fn fits(pattern: &[String], lines: &[String]) -> bool {
-    let Some((first, rest)) = pattern.split_first() else {
-        return lines.is_empty();
+    let mut play = Play {
+        replaced: vec![("8080", free_port()), (":8001", ":...".into())],
+        acted: Vec::new(),
+        left: LEFT,
+        shows_all: true,
     };
-    if first == "..." {
-        return (0..=lines.len()).any(|skipped| fits(rest, &lines[skipped..]));
+    let mut all = steps(one, &play);
+    assert!(all.len() > 15, "the page shows {} commands", all.len());
+    if !is_possible() {
+        run(&desk, &all);
+        desk.rbee(&["destroy", "--yes", "-f", "fleet/fleet.yaml"])
+            .exits(0);
+        return;
     }
-    let Some((line, others)) = lines.split_first() else {
-        return false;
-    };
-    line_fits(first, line) && fits(rest, others)
-}
-
-fn line_fits(pattern: &str, line: &str) -> bool {
-    let Some((start, rest)) = pattern.split_once("...") else {
-        return pattern == line;
-    };
-    let Some(line) = line.strip_prefix(start) else {
-        return false;
-    };
-    (0..=line.len())
-        .filter(|&at| line.is_char_boundary(at))
-        .any(|at| line_fits(rest, &line[at..]))
-}
-
-#[test]
-fn three_dots_stand_for_any_text_of_a_line_and_alone_for_any_lines() {
-    let text = |lines: &[&str]| lines.iter().map(ToString::to_string).collect::<Vec<_>>();
-    let shown = text(&["a ... c", "...", "z"]);
-    assert!(fits(&shown, &text(&["a b c", "z"])));
-    assert!(fits(&shown, &text(&["a c c", "d", "e", "z"])));
-    for other in [
-        &["a b", "z"][..],
-        &["a b c", "y"],
-        &["a b c", "z", "y"],
-        &["x", "z"],
-    ] {
-        assert!(!fits(&shown, &text(other)), "{other:?}");
-    }
+    let mut network = Network::new();
+    let (box_, rack) = (network.site(), network.site());
+    let servers = [("box", box_), ("rack", rack)]
+        .map(|(name, site)| network.server(&desk, name, site).unknown().start());
+    let met = servers
+        .each_ref()
+        .map(|server| format!("{} {}", server.place(), server.host_key()));
+    fs::write(desk.path("met"), met.concat()).unwrap();
+    let met = format!("cat ~/met >> {}", desk.lab.known_hosts().display());
+    let edit = |how: &str| format!("sed -i '{how}' fleet.yaml");
+    play.left = LEFT_OF_THREE;
+    let ssh = format!("`ssh -F {} ssh://box`", desk.lab.config().display());
+    play.replaced.extend([
+        ("`ssh ssh://box`", ssh),
+        (
+            "known for 192.168.1.21",
+            format!("known for {}", servers[0].place()),
+        ),
+        ("port 22:", format!("port {}:", servers[0].port())),
+        ("192.168.1.20", network.here()),
+        ("192.168.1.21", network.address(box_)),
+        ("192.168.1.22", network.address(rack)),
+        (":8002", ":...".into()),
+    ]);
+    play.acted = vec![
+        (
+            "`rbee apply` does the part of desk, and exits with 4 too. Then you log in to both once",
+            format!("rbee apply --yes; test $? = 4 && {met}"),
+        ),
+        ("`slots: 8` in place of 4", edit("s/slots: 4/slots: 8/")),
+        (
+            "Somebody kills the worker on `rack`",
+            "pid=$(rbee status | sed -n 's|^chat/rack/.* \\([0-9]*\\) *$|\\1|p'); kill -9 $pid
+             while grep -q . /proc/$pid/cmdline 2>/dev/null; do sleep 0.05; done"
+                .into(),
+        ),
+        (
+            "`box` loses its network, and you want four slots again",
+            format!(
+                "ip link set {} down; {}",
+                network.port(box_),
+                edit("s/slots: 8/slots: 4/")
+            ),
+        ),
+        (
+            "When `box` is back",
+            format!("ip link set {} up", network.port(box_)),
+        ),
+        (
+            "(here `on: [desk/cpu, box/cpu]`)",
+            edit("s|on: .*\"\\*/cpu\"\\]|on: [desk/cpu, box/cpu]|"),
+        ),
+        (
+            "All of it, of the three",
+            format!(
+                "{}; rbee apply --yes",
+                edit("s|on: .desk/cpu, box/cpu\\]|on: [\"*/cpu\"]|")
+            ),
+        ),
+    ];
+    all.extend(steps(three, &play));
+    run(&desk, &all);
 }

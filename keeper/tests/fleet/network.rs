@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::door::{Door, LONG, endless};
 use super::{Desk, Ran};
-use crate::sshd::Sshd;
+use crate::sshd::{Server, Sshd};
 
 /// Runs `ip` with these words.
 #[track_caller]
@@ -29,7 +29,7 @@ fn ip(words: &str) {
 
 /// Whether namespaces can be made here; where they cannot, why.
 #[allow(clippy::print_stdout, reason = "a test that is left out says so")]
-fn is_possible() -> bool {
+pub fn is_possible() -> bool {
     if !rustix::process::getuid().is_root() {
         println!("not run: network namespaces take root");
         return false;
@@ -53,7 +53,7 @@ fn number() -> u32 {
 }
 
 /// A network of this machine and a few sites. All of it goes when this is dropped.
-struct Network {
+pub struct Network {
     bridge: String,
     /// The first three numbers of its addresses.
     prefix: String,
@@ -62,7 +62,7 @@ struct Network {
 }
 
 impl Network {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let number = number();
         let unique = std::process::id() * 4 + number;
         let network = Self {
@@ -81,7 +81,7 @@ impl Network {
     }
 
     /// A namespace that is joined to the network.
-    fn site(&mut self) -> usize {
+    pub fn site(&mut self) -> usize {
         let place = self.sites.len();
         let site = format!("{}-{place}", self.bridge);
         ip(&format!("netns add {site}"));
@@ -101,19 +101,27 @@ impl Network {
     }
 
     /// Our end of a site's link.
-    fn port(&self, place: usize) -> String {
+    pub fn port(&self, place: usize) -> String {
         format!("{}p{place}", self.bridge)
     }
 
-    fn address(&self, place: usize) -> String {
+    pub fn address(&self, place: usize) -> String {
         format!("{}.{}", self.prefix, place + 2)
     }
 
-    fn sshd(&self, desk: &Desk, name: &str, place: usize) -> Sshd {
+    /// The address of this machine.
+    pub fn here(&self) -> String {
+        format!("{}.1", self.prefix)
+    }
+
+    /// A server at a site, yet to be started.
+    pub fn server<'a>(&self, desk: &'a Desk, name: &str, place: usize) -> Server<'a> {
         let server = desk.lab.server(name);
-        server
-            .within(&self.sites[place], &self.address(place))
-            .start()
+        server.within(&self.sites[place], &self.address(place))
+    }
+
+    fn sshd(&self, desk: &Desk, name: &str, place: usize) -> Sshd {
+        self.server(desk, name, place).start()
     }
 
     fn set(&self, place: usize, state: &str) {
