@@ -12,6 +12,7 @@
 mod complete;
 mod docs;
 mod fleet;
+mod screens;
 mod sshd;
 mod transport;
 

@@ -44,7 +44,7 @@ pub fn run() -> anyhow::Result<()> {
 
 /// The end-to-end tests talk to a real OpenSSH server, and as root also across networks of their own and to a real
 /// manager of systemd; the orchestrator's also to clients in JavaScript, those of a
-/// fleet in a repository to git, and the tutorial's to curl.
+/// fleet in a repository to git, the tutorial's to curl, and what a person sees is shown by tmux.
 fn ensure_tools() -> anyhow::Result<()> {
     let id = Command::new("id").arg("-u").output()?;
     let is_root = id.stdout.trim_ascii() == b"0";
@@ -56,7 +56,11 @@ fn ensure_tools() -> anyhow::Result<()> {
     if is_root && cfg!(target_os = "linux") && is_missing("ip") {
         packages.push("iproute2");
     }
-    packages.extend(["curl", "git"].into_iter().filter(|tool| is_missing(tool)));
+    packages.extend(
+        ["curl", "git", "tmux"]
+            .into_iter()
+            .filter(|tool| is_missing(tool)),
+    );
     if is_missing("node") || is_missing("npm") {
         packages.extend(["nodejs", "npm"]);
     }
