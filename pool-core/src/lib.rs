@@ -7,6 +7,7 @@
 //! | [`name`], [`device`], [`address`], [`digest`], [`path`] | names that cannot be wrong |
 //! | [`source`], [`model`] | where a model comes from, what it is made of, the catalog of a pool |
 //! | [`supply`] | where the content of its files comes from |
+//! | [`build`] | the programs that a pool needs |
 //! | [`facts`] | what an action of a plan relied on |
 //! | [`fit`] | what memory a worker takes |
 //! | [`folder`] | whether a model's folder can be whole |
@@ -27,6 +28,7 @@
 use std::ops::RangeInclusive;
 
 pub mod address;
+pub mod build;
 pub mod device;
 pub mod digest;
 pub mod facts;

@@ -1,32 +1,24 @@
 //! The binaries that a pool needs.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use pool_core::build::{self, HIVE, PROGRAMS};
 use pool_core::digest::{Hasher, Sha256};
 use pool_core::observation::Platform;
 use tokio::sync::Mutex;
 
 use super::machine::{HEAD, Machine};
 
-/// What a pool needs, sorted by name.
-const BINARIES: [&str; 3] = ["llm-worker-rbee", "orchestratord", HIVE];
-
-const HIVE: &str = "rbee-hive";
-
-/// The list of digests that lies beside the binaries, in the form that sha256sum checks.
-pub(super) const SUMS: &str = "SHA256SUMS";
-
 /// The binaries of one build for one platform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bundle {
     /// The Rust target triple.
     pub target: &'static str,
-    /// Names the build: SHA-256 over the lines `<sha256>  <name>`, sorted by name.
+    /// Names the build, see [`build::sums`].
     pub digest: Sha256,
     pub files: Vec<BundleFile>,
 }
@@ -78,7 +70,8 @@ impl BundleError {
                 "build it on a machine like that with `cargo xtask dist`, and give its folder to `--dist`"
             }
             Self::Missing { .. } => {
-                "`cargo xtask dist` builds one; `--dist DIR` names the folder with DIR/<target>/rbee-hive"
+                "`cargo xtask dist` builds one; `--dist DIR` names the folder with DIR/<target>/rbee-hive; or let \
+                 the pool build its own: `cargo build --release` there, then `target/release/rbee-hive git build`"
             }
             Self::WrongMachine { .. } => "build it again with `cargo xtask dist`",
             Self::Io { .. } => "is the file there, and may you read it?",
@@ -118,16 +111,16 @@ impl Bundle {
         folders: &[PathBuf],
     ) -> Result<Self, BundleError> {
         // All of one build: never the hive of one folder with the worker of another.
-        let whole = |folder: &&PathBuf| BINARIES.iter().all(|name| folder.join(name).is_file());
+        let whole = |folder: &&PathBuf| PROGRAMS.iter().all(|name| folder.join(name).is_file());
         let Some(folder) = folders.iter().find(whole) else {
             let lacks = |name: &&&str| folders.iter().all(|folder| !folder.join(name).is_file());
             return Err(BundleError::Missing {
-                name: BINARIES.iter().find(lacks).unwrap_or(&BINARIES[0]),
+                name: PROGRAMS.iter().find(lacks).unwrap_or(&PROGRAMS[0]),
                 target,
                 looked: folders.to_vec(),
             });
         };
-        let files = BINARIES
+        let files = PROGRAMS
             .into_iter()
             .map(|name| BundleFile::read(name, folder.join(name), platform))
             .collect::<Result<Vec<_>, _>>()?;
@@ -136,10 +129,7 @@ impl Bundle {
 }
 
 fn sums(files: &[BundleFile]) -> String {
-    files.iter().fold(String::new(), |mut sums, file| {
-        writeln!(sums, "{}  {}", file.sha256, file.name).ok();
-        sums
-    })
+    build::sums(files.iter().map(|file| (file.name, file.sha256)))
 }
 
 impl BundleFile {
@@ -282,11 +272,11 @@ mod tests {
     #[tokio::test]
     async fn the_digest_of_a_build_is_that_of_its_sorted_list_of_digests() {
         let dir = tempfile::tempdir().unwrap();
-        build(&dir.path().join("aarch64-unknown-linux-gnu"), &BINARIES, "");
+        build(&dir.path().join("aarch64-unknown-linux-gnu"), &PROGRAMS, "");
         let bundles = Bundles::find(Some(dir.path()));
         let bundle = bundles.get(&linux("aarch64")).await.unwrap();
         let digest = Sha256::of(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\xb7\0");
-        let lines = BINARIES.map(|name| format!("{digest}  {name}\n")).concat();
+        let lines = PROGRAMS.map(|name| format!("{digest}  {name}\n")).concat();
         assert_eq!(bundle.digest, Sha256::of(lines));
         assert_eq!(bundle.size(), 60);
         // Known from now on, whatever becomes of the files.
@@ -299,8 +289,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folders = ["half", "first", "second"].map(|name| dir.path().join(name));
         build(&folders[0], &["rbee-hive"], "half");
-        build(&folders[1], &BINARIES, "first");
-        build(&folders[2], &BINARIES, "second");
+        build(&folders[1], &PROGRAMS, "first");
+        build(&folders[2], &PROGRAMS, "second");
         let read = |folders| Bundle::read("t", &linux("aarch64"), folders);
         let bundle = read(&folders).unwrap();
         assert!(
@@ -320,7 +310,7 @@ mod tests {
     #[test]
     fn a_build_for_another_machine_is_refused_before_it_is_sent() {
         let dir = tempfile::tempdir().unwrap();
-        build(dir.path(), &BINARIES, "");
+        build(dir.path(), &PROGRAMS, "");
         let mac = Platform {
             os: "Darwin".to_owned(),
             arch: "arm64".to_owned(),

@@ -2,12 +2,13 @@
 
 use std::io;
 
+use pool_core::build::SUMS;
 use pool_core::digest::Sha256;
 use pool_core::name::PoolName;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::bundle::{Bundle, SUMS};
+use super::bundle::Bundle;
 use super::connection::Connection;
 use super::error::ConnectError;
 use super::process::{Ended, Exit, Process};
