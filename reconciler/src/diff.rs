@@ -107,7 +107,8 @@ fn diff_known(desired: &Desired, pool: &DesiredPool, seen: &PoolObservation) -> 
         desired,
         pool,
         &seen.orchestrators,
-        build.as_ref().map(|(_, build)| *build),
+        // Where nothing can be brought, the pool keeps its own.
+        build.as_ref().map(|(_, build)| *build).or(seen.build),
     );
     drift.configs = orchestrators::diff_configs(pool, seen.configs.get(&desired.fleet));
     if !drift.extra_models.is_empty() {

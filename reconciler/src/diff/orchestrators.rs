@@ -12,7 +12,7 @@ use super::{ConfigDrift, OrchestratorDrift};
 use crate::desired::{Desired, DesiredPool};
 use crate::reason::{FieldChange, Reason};
 
-/// `build` is the one that can be installed there, where there is one.
+/// `build` is the one that is installed there once the plan is carried out, where there is one.
 pub(super) fn diff_orchestrator(
     desired: &Desired,
     pool: &DesiredPool,

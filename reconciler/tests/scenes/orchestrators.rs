@@ -2,7 +2,7 @@
 
 use pool_core::digest::Sha256;
 use pool_core::name::FleetName;
-use pool_core::observation::{ObservedLink, ObservedOrchestrator};
+use pool_core::observation::{ObservedLink, ObservedOrchestrator, Platform};
 use reconciler::observed::{Bare, Observed, PoolState, Unknown};
 
 use super::outages::{model, pool, worker};
@@ -40,6 +40,18 @@ fn seen(
             token: Sha256::of(token),
         });
         seen.links.extend(link.map(|link| (home(), link)));
+    }
+    state
+}
+
+/// The same on a machine that nobody has a build for, but the pool itself.
+fn on_a_mac(mut state: PoolState, version: u8) -> PoolState {
+    if let PoolState::Known(seen) = &mut state {
+        seen.platform = Platform {
+            os: "Darwin".into(),
+            arch: "arm64".into(),
+        };
+        seen.build = Some(build(version));
     }
     state
 }
@@ -86,6 +98,14 @@ pub(super) fn scenes() -> Vec<(&'static str, Observed)> {
         (
             "orchestrator-other-build",
             pools(vec![("a", seen("a", None, mine(0), right()))]),
+        ),
+        (
+            "built-on-the-pool",
+            pools(vec![("a", on_a_mac(seen("a", None, mine(7), right()), 7))]),
+        ),
+        (
+            "built-on-the-pool-again",
+            pools(vec![("a", on_a_mac(seen("a", None, mine(7), right()), 8))]),
         ),
         (
             "orchestrator-other-settings",
