@@ -13,6 +13,7 @@
 //! orchestrators/<fleet>/            what it stores, and the files that it is given
 //! fleets/<fleet>.json               the token of a fleet, and where its orchestrator is
 //! bin/<digest>/                     installed binaries; bin/current links to one
+//! checkout.json                     the git checkout that was built last, and as which build
 //! ```
 
 use std::fs::{File, OpenOptions, Permissions};
@@ -177,6 +178,10 @@ impl Home {
 
     pub fn bin(&self) -> PathBuf {
         self.0.join("bin")
+    }
+
+    pub fn checkout(&self) -> PathBuf {
+        self.0.join("checkout.json")
     }
 
     pub fn lease(&self) -> PathBuf {

@@ -20,6 +20,7 @@
 //! | [`lease`] | the whole pool for one apply |
 //! | [`expect`] | what a plan relied on |
 //! | [`builds`] | the installed builds |
+//! | [`checkout`] | a git checkout of rbee, and builds of it |
 //! | [`error`] | how failures are said |
 //!
 //! # What always holds
@@ -32,6 +33,7 @@
 //! - A worker is ready only after it answered a real request.
 
 pub mod builds;
+pub mod checkout;
 pub mod cli;
 pub mod error;
 pub mod expect;

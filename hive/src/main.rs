@@ -4,16 +4,23 @@ use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, Write as _};
 use std::panic::resume_unwind;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 use hive::Hive;
 use hive::cli::{self, Cli, Command};
+use hive::error::Result;
 use hive::rpc;
 use hive::services::become_program;
 use pool_core::rpc::HiveError;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 const USAGE: u8 = 64;
 const INTERRUPTED: u8 = 130;
+
+/// For what is interrupted to let go of what it has.
+const GRACE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -92,27 +99,38 @@ fn look() -> Option<ExitCode> {
 }
 
 async fn run(cli: Cli) -> u8 {
-    // On its own, so that work which keeps its thread busy can be interrupted too.
-    let work = async {
-        let hive = Hive::from_env()?;
-        let done = tokio::spawn(async move { cli::run(&hive, cli).await });
-        done.await
-            .unwrap_or_else(|failed| resume_unwind(failed.into_panic()))
-    };
-    tokio::select! {
+    let mut work = JoinSet::new();
+    let result = tokio::select! {
         // Listening comes first: whoever sees a worker start may interrupt.
         biased;
-        _ = tokio::signal::ctrl_c() => {
-            say("interrupted: content that came is kept; a worker that is starting or stopping goes on, see `rbee-hive worker list`");
+        _ = tokio::signal::ctrl_c() => None,
+        result = carry_out(cli, &mut work) => Some(result),
+    };
+    match result {
+        Some(Ok(())) => 0,
+        Some(Err(error)) => {
+            report(&error);
+            1
+        }
+        None => {
+            // What it started ends with it, unless it keeps its thread busy.
+            let _ = timeout(GRACE, work.shutdown()).await;
+            say(
+                "interrupted: content that came is kept; a worker that is starting or stopping goes on, see `rbee-hive worker list`",
+            );
             INTERRUPTED
         }
-        result = work => match result {
-            Ok(()) => 0,
-            Err(error) => {
-                report(&error);
-                1
-            }
-        },
+    }
+}
+
+/// On its own, so that work which keeps its thread busy can be interrupted too.
+async fn carry_out(cli: Cli, work: &mut JoinSet<Result<()>>) -> Result<()> {
+    let hive = Hive::from_env()?;
+    work.spawn(async move { cli::run(&hive, cli).await });
+    match work.join_next().await {
+        Some(Err(failed)) => resume_unwind(failed.into_panic()),
+        Some(Ok(result)) => result,
+        None => Ok(()),
     }
 }
 

@@ -6,6 +6,7 @@ mod cli;
 mod expect;
 mod faults;
 mod gate;
+mod git;
 mod home;
 mod hub;
 mod identity;

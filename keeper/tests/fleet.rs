@@ -8,6 +8,7 @@ mod door;
 mod drift;
 mod faults;
 mod gate;
+mod git;
 mod gitops;
 mod homes;
 mod import;

@@ -4,10 +4,9 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
 use super::print_bytes;
 use crate::error::{Result, io_error};
+use crate::process::is_unread;
 use crate::services::log::Follow;
 
 /// Prints a log until its service is gone.
@@ -25,15 +24,4 @@ pub async fn print(path: &Path, is_gone: impl Fn() -> bool + Send + Sync + 'stat
         }
     }
     Ok(())
-}
-
-/// Whether nobody will read what is written there, without writing anything.
-fn is_unread(output: &impl std::os::fd::AsFd) -> bool {
-    let mut asked = [PollFd::new(output, PollFlags::empty())];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    let gone = PollFlags::ERR | PollFlags::HUP;
-    poll(&mut asked, Some(&now)).is_ok() && asked[0].revents().intersects(gone)
 }

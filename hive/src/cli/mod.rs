@@ -1,5 +1,6 @@
 //! The command line.
 
+mod git;
 mod logs;
 mod models;
 mod orchestrator;
@@ -43,6 +44,9 @@ pub enum Command {
     /// The orchestrators of the pool
     #[command(subcommand)]
     Orchestrator(orchestrator::Command),
+    /// A git checkout of rbee on the pool, to build it from
+    #[command(subcommand)]
+    Git(git::Command),
     /// Everything at one look: machine, devices, models, workers
     Status,
     /// The devices that a worker can compute on
@@ -84,6 +88,7 @@ pub async fn run(hive: &Hive, cli: Cli) -> Result<()> {
         Command::Models(command) => models::run(hive, command, &output).await,
         Command::Worker(command) => worker::run(hive, command, &output).await,
         Command::Orchestrator(command) => orchestrator::run(hive, command, &output).await,
+        Command::Git(command) => git::run(hive, command, &output).await,
         Command::Status => status::run(hive, &output).await,
         Command::Devices => {
             let devices = machine::devices(machine::memory());

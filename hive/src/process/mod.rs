@@ -2,8 +2,10 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::AsFd;
 
 use pool_core::worker::ProcessIdentity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Pid;
 pub use rustix::process::Signal;
 
@@ -70,6 +72,17 @@ fn kill(pid: Pid, process: &ProcessIdentity, signal: Signal) -> rustix::io::Resu
         return Ok(false);
     }
     rustix::process::kill_process(pid, signal).map(|()| true)
+}
+
+/// Whether nobody will read what is written there, without writing anything.
+pub fn is_unread(output: &impl AsFd) -> bool {
+    let mut asked = [PollFd::new(output, PollFlags::empty())];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let gone = PollFlags::ERR | PollFlags::HUP;
+    poll(&mut asked, Some(&now)).is_ok() && asked[0].revents().intersects(gone)
 }
 
 #[cfg(test)]

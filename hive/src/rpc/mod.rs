@@ -25,7 +25,7 @@ pub use look::look;
 /// Serves one connection, of which the greeting was said, until its input closes, says nothing for `silence` where it is watched, or nobody reads the
 /// output any more.
 ///
-/// What runs then is broken off: commands are killed, a worker that is starting goes on and a later
+/// What runs then is broken off: commands are interrupted, a worker that is starting goes on and a later
 /// run takes it up. Leases end last.
 pub async fn serve(
     hive: &Hive,

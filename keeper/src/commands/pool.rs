@@ -25,6 +25,7 @@ Commands:
   models  catalog|list|register|unregister|download|verify|remove
   worker  spawn|list|stop|stop-all|logs
   orchestrator  status|stop|logs
+  git     status|pull|build                  A git checkout there, to build rbee from
 
 --pool may be left out where the fleet has one pool. Everything else goes to rbee-hive as it is:
 `rbee pool --pool NAME COMMAND --help` shows its own help. The exit code is that of rbee-hive.
@@ -91,7 +92,10 @@ pub(super) async fn open(
         HiveState::Running(hive) => Ok((connection, hive)),
         HiveState::Bare => Err(
             Failure::new(format!("rbee is not installed on pool `{name}`"))
-                .help("`rbee apply` installs it where fleet.yaml wants a worker on the pool"),
+                .help(
+                    "`rbee apply` installs it where fleet.yaml wants a worker on the pool; a pool that builds its own \
+                     begins with `cargo build --release` there, then `target/release/rbee-hive git build`",
+                ),
         ),
         HiveState::Broken(broken) => {
             Err(Failure::new(format!("pool `{name}`: {broken}")).help(broken.help()))

@@ -1,5 +1,7 @@
 //! The installed builds: `bin/<digest>/`.
 
+mod install;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -9,6 +11,8 @@ use pool_core::digest::Sha256;
 use crate::Hive;
 use crate::error::{Result, io_error};
 use crate::home::{Home, Locked};
+
+pub use install::install;
 
 /// How many builds that nothing runs from are kept.
 const KEPT: usize = 2;
