@@ -105,7 +105,7 @@ pub enum Command {
     Destroy(Destroy),
     /// Follow fleet.yaml and the pools
     Watch(Watch),
-    /// Take what people started on a pool into the fleet, and write it into fleet.yaml
+    /// Take what people started on a pool, or what another program serves, into fleet.yaml
     Import(Import),
     /// Ask a worker something
     Infer(Infer),
@@ -218,10 +218,14 @@ pub struct Destroy {
 
 #[derive(Debug, Args)]
 pub struct Import {
-    /// The models and workers, by id or the start of it [default: all that belong to no fleet]
+    /// The models and workers, by id or the start of it [default: all that belong to no fleet]; with --from, the
+    /// folder or file to be read
     #[arg(value_name = "ID")]
     pub ids: Vec<String>,
-    /// The pool; may be left out where the fleet has one
+    /// Write what this program is configured to serve here into fleet.yaml, and list what cannot be carried over
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "name")]
+    pub from: Option<Program>,
+    /// The pool; may be left out where the fleet has one, and with --from where one is this machine
     #[arg(long, value_name = "NAME", add = complete::pools())]
     pub pool: Option<String>,
     /// What the worker is called in fleet.yaml [default: as its model]
@@ -230,6 +234,15 @@ pub struct Import {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+}
+
+/// Whose configuration is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Program {
+    /// The folder of its models [default: `OLLAMA_MODELS`, or ~/.ollama/models]
+    Ollama,
+    /// Its configuration [default: config.yaml]
+    LlamaSwap,
 }
 
 #[derive(Debug, Args)]

@@ -34,7 +34,7 @@ impl FleetFile {
     pub fn load(named: Option<&Path>) -> Result<Self, Failure> {
         let path = match named {
             Some(path) => path.to_owned(),
-            None => find()?,
+            None => find()?.ok_or_else(nowhere)?,
         };
         let bytes = std::fs::read(&path).map_err(|error| {
             Failure::new(format!("cannot read the fleet file: {error}"))
@@ -165,19 +165,25 @@ pub fn config(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(failed)
 }
 
-fn find() -> Result<PathBuf, Failure> {
+/// The nearest fleet.yaml from the working folder upwards.
+pub fn find() -> Result<Option<PathBuf>, Failure> {
     let here = std::env::current_dir()
         .map_err(|error| Failure::new(format!("the working folder is gone: {error}")))?;
     for folder in here.ancestors() {
         let path = folder.join(NAME);
         if path.is_file() {
             // Shown as the operator would name it.
-            return Ok(if folder == here { NAME.into() } else { path });
+            return Ok(Some(if folder == here { NAME.into() } else { path }));
         }
     }
-    Err(
-        Failure::new(format!("there is no {NAME} here or in a folder above"))
-            .at(here.display().to_string())
-            .help("`rbee init` writes one; `-f FILE` names another"),
-    )
+    Ok(None)
+}
+
+fn nowhere() -> Failure {
+    let failure = Failure::new(format!("there is no {NAME} here or in a folder above"))
+        .help("`rbee init` writes one; `-f FILE` names another");
+    match std::env::current_dir() {
+        Ok(here) => failure.at(here.display().to_string()),
+        Err(_) => failure,
+    }
 }

@@ -12,6 +12,7 @@ mod git;
 mod gitops;
 mod homes;
 mod import;
+mod import_from;
 mod lock;
 mod locks;
 mod matrix;

@@ -1,6 +1,7 @@
 //! `rbee import`
 
 mod draft;
+mod from;
 mod offer;
 mod yaml;
 
@@ -27,6 +28,9 @@ use draft::Draft;
 use offer::{Offer, Offers, Wanted};
 
 pub async fn run(global: &Global, args: &Import, terminal: Terminal) -> Result<Exit, Failure> {
+    if let Some(program) = args.from {
+        return from::run(global, args, program, terminal);
+    }
     let file = FleetFile::load(global.file.as_deref())?;
     let name = pool::choose(&file, args.pool.clone())?;
     let (connection, hive) = pool::open(global, &file, &name).await?;
@@ -43,12 +47,7 @@ pub async fn run(global: &Global, args: &Import, terminal: Terminal) -> Result<E
     if !global.json {
         terminal.data(&text(&offers, &draft));
     }
-    if !draft.to_paste.is_empty() {
-        let what = "fleet.yaml is not written so that lines can be added to these sections";
-        return Err(Failure::new(what)
-            .at(file.path.display().to_string())
-            .help("write the sections as blocks, or paste the lines, then import again"));
-    }
+    draft.check_written()?;
     let is_all = args.ids.is_empty() || offers.left.is_empty();
     let exit = if is_all { Exit::DONE } else { Exit::ERROR };
     if !offers.adopted.is_empty() {
@@ -116,20 +115,8 @@ fn text(offers: &Offers, draft: &Draft<'_>) -> String {
             None => writeln!(text, "  {}", said(subject)),
         };
     }
-    let mut sections = offer::by_section(&draft.to_paste);
-    let added = added(&draft.file.text, &draft.text);
-    if !added.is_empty() {
-        let _ = writeln!(text, "\nNew in {}:\n{added}", draft.file.path.display());
-    }
-    for section in ["models", "workers"] {
-        if let Some(lines) = sections.remove(section) {
-            let _ = writeln!(
-                text,
-                "\nTo be pasted:\n{section}:\n  {}",
-                lines.join("\n  ")
-            );
-        }
-    }
+    text += &new_lines(&draft.file.text, draft);
+    text += &pasted(draft);
     if !offers.left.is_empty() {
         text.push_str("\nLeft as it is:\n");
     }
@@ -144,6 +131,25 @@ fn said(subject: &Subject) -> String {
         Subject::Model(model) => format!("model {model}"),
         Subject::Worker(worker) => format!("worker {worker}"),
     }
+}
+
+/// What is new in the fleet file, of which this was the text.
+fn new_lines(old: &str, draft: &Draft<'_>) -> String {
+    let added = added(old, &draft.text);
+    if added.is_empty() {
+        return String::new();
+    }
+    format!("\nNew in {}:\n{added}\n", draft.file.path.display())
+}
+
+/// What somebody has to write into the fleet file.
+fn pasted(draft: &Draft<'_>) -> String {
+    let sections = offer::by_section(&draft.to_paste);
+    let shown = sections.iter().map(|(section, lines)| {
+        let lines = lines.join("\n  ");
+        format!("\nTo be pasted:\n{section}:\n  {lines}\n")
+    });
+    shown.collect()
 }
 
 /// The lines of `new` that `old` lacks; all others are in the same order in both.

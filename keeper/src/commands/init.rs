@@ -18,25 +18,8 @@ pub fn run(global: &Global, args: &Init, terminal: Terminal) -> Result<Exit, Fai
         .file
         .clone()
         .unwrap_or_else(|| fleet_file::NAME.into());
-    let fleet: FleetName = match &args.fleet {
-        Some(name) => name
-            .parse()
-            .map_err(|error| Failure::new(format!("{error}")).exit(Exit::USAGE))?,
-        None => folder_name()
-            .unwrap_or_else(|| "home".into())
-            .parse()
-            .map_err(|error| Failure::new(format!("{error}")))?,
-    };
-    let pool: PoolName = match &args.pool {
-        Some(name) => name
-            .parse()
-            .map_err(|error| Failure::new(format!("{error}")).exit(Exit::USAGE))?,
-        None => host_name()
-            .unwrap_or_else(|| "here".into())
-            .parse()
-            .map_err(|error| Failure::new(format!("{error}")))?,
-    };
-    write(&path, &text(&fleet, &pool))?;
+    let text = of_this_machine(args.fleet.as_deref(), args.pool.as_deref())?;
+    write(&path, &text)?;
     if global.json {
         terminal.data(&super::json(
             &serde_json::json!({ "version": 1, "written": path }),
@@ -50,7 +33,31 @@ pub fn run(global: &Global, args: &Init, terminal: Terminal) -> Result<Exit, Fai
     Ok(Exit::DONE)
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
+/// A fleet of this machine alone, called after the folder and the host where no names are given.
+pub(super) fn of_this_machine(fleet: Option<&str>, pool: Option<&str>) -> Result<String, Failure> {
+    let fleet: FleetName = match fleet {
+        Some(name) => name
+            .parse()
+            .map_err(|error| Failure::new(format!("{error}")).exit(Exit::USAGE))?,
+        None => folder_name()
+            .unwrap_or_else(|| "home".into())
+            .parse()
+            .map_err(|error| Failure::new(format!("{error}")))?,
+    };
+    let pool: PoolName = match pool {
+        Some(name) => name
+            .parse()
+            .map_err(|error| Failure::new(format!("{error}")).exit(Exit::USAGE))?,
+        None => host_name()
+            .unwrap_or_else(|| "here".into())
+            .parse()
+            .map_err(|error| Failure::new(format!("{error}")))?,
+    };
+    Ok(text(&fleet, &pool))
+}
+
+/// Never over an existing file.
+pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
     let place = path.display().to_string();
     match File::create_new(path) {
         Ok(mut file) => file

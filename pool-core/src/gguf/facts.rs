@@ -14,6 +14,9 @@ const ARCHITECTURE: &str = "general.architecture";
 const KIND: &str = "general.file_type";
 const TOKENS: &str = "tokenizer.ggml.tokens";
 
+/// What [`ModelFacts::architecture`] is of the GGUF models that workers serve.
+pub const ARCHITECTURES: [&str; 4] = ["llama", "mistral", "phi3", "qwen2"];
+
 impl ModelFacts {
     /// Reads them from the start of a GGUF file of `size` bytes, which errors call `path`.
     ///

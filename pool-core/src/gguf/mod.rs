@@ -20,6 +20,7 @@ mod value;
 mod tests;
 
 pub use error::Error;
+pub use facts::ARCHITECTURES;
 pub use header::{Header, TableLine};
 pub use reader::{Arrays, LONGEST_HEAD, Reader};
 pub use value::{Array, Scalars, Value, decimal};

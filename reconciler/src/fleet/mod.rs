@@ -33,6 +33,12 @@ pub use value::{AnswerPattern, CheckName, DevicePattern, HostKeys, InvalidPatter
 use crate::problem::Problem;
 use field::Problems;
 
+/// YAML as a tree that knows its places, anchors and merge keys resolved: other programs' files are read with it too.
+pub mod tree {
+    pub use super::node::{Entry, Node, Value};
+    pub use super::yaml::read;
+}
+
 /// Reads the text of a fleet.yaml. Fails with all its problems, at least one, ordered by place.
 pub fn parse(text: &str) -> Result<Fleet, Vec<Problem>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);

@@ -6,13 +6,13 @@ use super::span::Span;
 use super::suggest::quote;
 
 #[derive(Debug, Clone)]
-pub(super) struct Node {
+pub struct Node {
     pub value: Value,
     pub span: Span,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub enum Value {
     /// `plain` means without quotes, so that `4` is a number.
     Scalar {
         text: Rc<str>,
@@ -26,7 +26,7 @@ pub(super) enum Value {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub struct Entry {
     pub key: Rc<str>,
     pub key_span: Span,
     pub node: Node,

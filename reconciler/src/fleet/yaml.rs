@@ -17,8 +17,8 @@ const MOST_COPIED: usize = 250_000;
 const DEEPEST: usize = 48;
 
 /// Reads the one document of a text. `None` for a text without one. A text that is not YAML has
-/// one problem; what YAML allows and a fleet does not may be several.
-pub(super) fn read(text: &str) -> Result<(Option<Node>, Vec<Problem>), Problem> {
+/// one problem; what YAML allows and a configuration does not may be several.
+pub fn read(text: &str) -> Result<(Option<Node>, Vec<Problem>), Problem> {
     let mut options = granit_parser::Options::default();
     options.emit_unresolved_aliases = true;
     options.flow_nesting_limit = DEEPEST;
@@ -91,11 +91,7 @@ impl<'t> Reader<'t> {
                 Event::DocumentStart(..) if root.is_some() => {
                     let span = self.lines.span(start, end);
                     let message = "a second YAML document starts here";
-                    self.report(
-                        span,
-                        message,
-                        "one file describes one fleet: split the file",
-                    );
+                    self.report(span, message, "one file holds one document: split the file");
                     return Ok(root);
                 }
                 Event::DocumentStart(..) => {
@@ -245,7 +241,7 @@ impl<'t> Reader<'t> {
         let (weight, depth) = node.extent();
         self.copied += weight;
         if self.copied > MOST_COPIED || self.depth + depth > DEEPEST {
-            let message = "the aliases of this file expand to more than a fleet can be";
+            let message = "the aliases of this file expand to more than such a file can be";
             let hint = "write the values out where they are used";
             return Err(Problem::new(span, message).with_hint(hint));
         }

@@ -13,6 +13,7 @@ use reconciler::problem::Problem;
 use reconciler::resolve::{Known, resolve};
 
 use super::yaml;
+use crate::failure::Failure;
 use crate::fleet_file::{Contents, FleetFile};
 
 /// A line of fleet.yaml.
@@ -89,6 +90,17 @@ impl<'a> Draft<'a> {
             (self.text, self.fleet, self.desired) = before;
         }
         checked
+    }
+
+    /// Refuses where something could not be added.
+    pub fn check_written(&self) -> Result<(), Failure> {
+        if self.to_paste.is_empty() {
+            return Ok(());
+        }
+        let what = "fleet.yaml is not written so that lines can be added to these sections";
+        Err(Failure::new(what)
+            .at(self.file.path.display().to_string())
+            .help("write the sections as blocks, or paste the lines, then import again"))
     }
 
     /// Whether the worker at an address would be exactly this one; else what is different.

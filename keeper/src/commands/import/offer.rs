@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use pool_core::address::WorkerAddress;
+use pool_core::device::Device;
 use pool_core::name::{ModelId, WorkerName};
 use pool_core::observation::{ObservedModel, ObservedWorker, PoolObservation};
 use pool_core::rpc::Subject;
@@ -200,7 +201,7 @@ impl<'a> Wanted<'a> {
         let address = at(&name);
         let entry = Entry {
             section: "workers",
-            line: line(draft, &name, spec),
+            line: line(draft, &name, &Line::of(spec)),
         };
         let is = draft.at(spec, &address);
         draft.add(entry, |draft| draft.wants(&address, &is))?;
@@ -232,29 +233,48 @@ fn named<'a>(all: &[&'a str], id: &str) -> Result<&'a str, Failure> {
     }
 }
 
+/// What the entry of a worker says.
+pub struct Line<'a> {
+    pub model: &'a ModelId,
+    pub device: Device,
+    pub slots: u32,
+    pub context: Option<u32>,
+}
+
+impl<'a> Line<'a> {
+    fn of(spec: &'a WorkerSpec) -> Self {
+        Self {
+            model: &spec.model,
+            device: spec.device,
+            slots: spec.slots,
+            context: spec.context,
+        }
+    }
+}
+
 /// The entry of a worker, with what the defaults do not say already.
-fn line(draft: &Draft<'_>, name: &WorkerName, spec: &WorkerSpec) -> String {
+pub fn line(draft: &Draft<'_>, name: &WorkerName, worker: &Line<'_>) -> String {
     let defaults = &draft.fleet.defaults.worker;
     let mut line = format!(
         "{}: {{ model: {}, on: [{}/{}]",
         scalar(name.as_str()),
-        scalar(spec.model.as_str()),
+        scalar(worker.model.as_str()),
         draft.pool,
-        spec.device
+        worker.device
     );
     let usual = defaults.slots.as_ref().map(|slots| slots.value);
-    if spec.slots != usual.unwrap_or(pool_core::DEFAULT_SLOTS) {
-        let _ = write!(line, ", slots: {}", spec.slots);
+    if worker.slots != usual.unwrap_or(pool_core::DEFAULT_SLOTS) {
+        let _ = write!(line, ", slots: {}", worker.slots);
     }
     let usual = defaults.context.as_ref().map(|context| context.value);
-    if let Some(context) = spec.context.filter(|context| usual != Some(*context)) {
+    if let Some(context) = worker.context.filter(|context| usual != Some(*context)) {
         let _ = write!(line, ", context: {context}");
     }
     line + " }"
 }
 
 /// The model's name, with a number where the fleet has a worker of that name, or there is none to be had.
-fn free_name(
+pub fn free_name(
     draft: &Draft<'_>,
     model: &ModelId,
     is_to_be_had: impl Fn(&WorkerName) -> bool,
