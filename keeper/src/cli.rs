@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use pool_core::device::Backend;
 use pool_core::name::WorkerName;
+use reconciler::targets::Targets;
 
 use crate::complete;
 use crate::progress::Output;
@@ -139,6 +140,8 @@ pub struct Lock {
 pub struct Plan {
     #[command(flatten)]
     pub run: Run,
+    #[command(flatten)]
+    pub part: Part,
     /// Exit with 2 when there are changes
     #[arg(long)]
     pub detailed_exitcode: bool,
@@ -156,10 +159,12 @@ pub struct Plan {
 #[derive(Debug, Args)]
 pub struct Apply {
     /// A plan that `rbee plan --out` saved; it is carried out without a question
-    #[arg(value_name = "PLANFILE", conflicts_with_all = ["prune_models", "allow_empty", "locked"])]
+    #[arg(value_name = "PLANFILE", conflicts_with_all = ["prune_models", "allow_empty", "locked", "pools", "models", "workers"])]
     pub plan: Option<PathBuf>,
     #[command(flatten)]
     pub run: Run,
+    #[command(flatten)]
+    pub part: Part,
     #[command(flatten)]
     pub lock: LockTimeout,
     /// Do not ask
@@ -199,6 +204,30 @@ pub struct Run {
     /// Fail when a model of the hub is not in the lock file, instead of looking it up
     #[arg(long)]
     pub locked: bool,
+}
+
+/// The part of the fleet that is asked for.
+#[derive(Debug, Args)]
+pub struct Part {
+    /// Only what is done on these pools, and what that needs; may be given more than once
+    #[arg(long = "pool", value_name = "GLOB")]
+    pub pools: Vec<String>,
+    /// Only what is done for these models, and what that needs; may be given more than once
+    #[arg(long = "model", value_name = "GLOB")]
+    pub models: Vec<String>,
+    /// Only what is done for these workers, by name or address, and what that needs; may be given more than once
+    #[arg(long = "worker", value_name = "GLOB")]
+    pub workers: Vec<String>,
+}
+
+impl Part {
+    pub fn targets(&self) -> Targets {
+        Targets {
+            pools: self.pools.clone(),
+            models: self.models.clone(),
+            workers: self.workers.clone(),
+        }
+    }
 }
 
 #[derive(Debug, Args)]

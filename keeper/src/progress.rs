@@ -113,6 +113,7 @@ impl Progress {
             warnings: &plan.warnings,
             outages: &plan.outages,
             bills: &plan.bills,
+            left_out: plan.left_out.as_ref(),
         });
     }
 

@@ -20,6 +20,7 @@ mod models;
 pub mod network;
 mod orchestrator;
 mod output;
+mod part;
 mod saved;
 mod serving;
 mod warm;

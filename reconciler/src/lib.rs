@@ -17,7 +17,7 @@
 //! | [`diff`], [`reason`] | what differs, and why |
 //! | [`planner`], [`suppliers`], [`plan`] | ordered actions |
 //! | [`sound`], [`stale`] | whether a saved plan was edited, and what of it no longer holds |
-//! | [`glob`] | patterns over names |
+//! | [`targets`], [`glob`] | what of a fleet is asked for, by patterns over names |
 //!
 //! The crate is pure: it reads no clock, no file and no socket and writes no log. [`diff::diff`] and
 //! [`planner::plan`] are total: what cannot be done is part of their result. A reason is carried
@@ -37,3 +37,4 @@ pub mod resolve;
 pub mod sound;
 pub mod stale;
 pub mod suppliers;
+pub mod targets;

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::observed::Unknown;
 use crate::reason::Reason;
+use crate::targets::Targets;
 
 /// What would be done, in an order in which it can be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -36,6 +37,9 @@ pub struct Plan {
     /// What bringing the models takes, for each pool that brings any.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub bills: BTreeMap<PoolName, Bill>,
+    /// What else is to be done in the fleet, where only a part of it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOut>,
 }
 
 impl Plan {
@@ -384,6 +388,18 @@ pub struct UnknownPool {
     pub pool: PoolName,
     #[serde(flatten)]
     pub unknown: Unknown,
+}
+
+/// What of the plan for the whole fleet is not in the plan for a part of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LeftOut {
+    /// What was asked for.
+    pub targets: Targets,
+    pub totals: Totals,
+    /// Things that are blocked.
+    pub blocked: usize,
+    /// Pools of which nothing is known.
+    pub unknown: usize,
 }
 
 impl Bill {

@@ -23,9 +23,12 @@ mod disk;
 mod models;
 mod orchestrators;
 mod outages;
+mod part;
 mod prune;
 mod room;
 mod workers;
+
+pub use part::part;
 
 use orchestrators::Leave;
 use prune::Done;
@@ -49,6 +52,7 @@ pub fn plan(drift: &Drift, options: Options) -> Plan {
         warnings: drift.warnings.clone(),
         outages: Vec::new(),
         bills: BTreeMap::new(),
+        left_out: None,
     };
     let mut suppliers = Suppliers::new(drift);
     let mut spawned = BTreeMap::new();

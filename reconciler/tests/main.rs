@@ -10,6 +10,7 @@ mod fits;
 mod laws;
 mod orchestrators;
 mod outages;
+mod parts;
 mod scenarios;
 mod scenes;
 mod simulation;

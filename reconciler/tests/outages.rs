@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pool_core::name::ModelId;
 use proptest::prelude::*;
+use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use reconciler::desired::Desired;
 use reconciler::observed::Observed;
-use reconciler::plan::{Action, ActionId, ActionKind};
+use reconciler::plan::{Action, ActionId, ActionKind, Plan};
 use reconciler::planner::Options;
 
 use crate::laws::{cases, planned};
@@ -29,11 +30,53 @@ fn is_spawn(action: &Action) -> bool {
 }
 
 /// Fleets at random, and such that serve already.
-fn fleets() -> impl Strategy<Value = (Desired, Observed)> {
+pub fn fleets() -> impl Strategy<Value = (Desired, Observed)> {
     simulation::desired().prop_flat_map(|desired| {
         let served = simulation::served(&desired);
         (Just(desired), prop_oneof![simulation::observed(), served])
     })
+}
+
+/// Carries a plan out in an order by these choices, and looks at what is served after each action.
+pub fn served_throughout(
+    plan: &Plan,
+    desired: &Desired,
+    observed: Observed,
+    choices: &[Index],
+    spawns_last: bool,
+) -> Result<(), TestCaseError> {
+    let mut world = Simulation::new(observed);
+    let before = serving(&world);
+    let out: BTreeSet<&ModelId> = plan.outages.iter().map(|outage| &outage.model).collect();
+    let declared = |model: &ModelId| {
+        let mut pools = desired.pools.values();
+        pools.any(|pool| pool.models.contains_key(model))
+    };
+    let mut left: Vec<&Action> = plan.actions.iter().collect();
+    let mut done: BTreeSet<ActionId> = BTreeSet::new();
+    let mut choices = choices.iter().cycle();
+    while !left.is_empty() {
+        let possible = |action: &&&Action| {
+            let mut before = action.needs.iter().chain(&action.after);
+            before.all(|id| done.contains(id))
+        };
+        let possible: Vec<&Action> = left.iter().filter(possible).copied().collect();
+        let others = possible.iter().filter(|action| !is_spawn(action)).count();
+        let first = |action: &&Action| !(spawns_last && others > 0 && is_spawn(action));
+        let possible: Vec<&Action> = possible.into_iter().filter(first).collect();
+        let next = choices.next().unwrap().get(&possible);
+        world.apply_one(plan, next, &|_| true);
+        done.insert(next.id);
+        left.retain(|action| action.id != next.id);
+        for (model, count) in serving(&world) {
+            let must = before[&model] > 0 && declared(&model) && !out.contains(&model);
+            prop_assert!(
+                count > 0 || !must,
+                "nobody serves {model} after {next:?} of {plan:#?}"
+            );
+        }
+    }
+    Ok(())
 }
 
 #[test]
@@ -74,34 +117,11 @@ proptest! {
     #[test]
     fn a_model_without_an_outage_is_served_in_whatever_order_the_plan_is_carried_out(
         (desired, observed) in fleets(),
-        choices in prop::collection::vec(any::<prop::sample::Index>(), 1..64),
+        choices in prop::collection::vec(any::<Index>(), 1..64),
         spawns_last in any::<bool>(),
     ) {
         let plan = planned(&desired, &observed, Options::default());
-        let mut world = Simulation::new(observed);
-        let before = serving(&world);
-        let out: BTreeSet<&ModelId> = plan.outages.iter().map(|outage| &outage.model).collect();
-        let declared = |model: &ModelId| desired.pools.values().any(|pool| pool.models.contains_key(model));
-        let mut left: Vec<&Action> = plan.actions.iter().collect();
-        let mut done: BTreeSet<ActionId> = BTreeSet::new();
-        let mut choices = choices.iter().cycle();
-        while !left.is_empty() {
-            let possible = |action: &&&Action| {
-                action.needs.iter().chain(&action.after).all(|id| done.contains(id))
-            };
-            let possible: Vec<&Action> = left.iter().filter(possible).copied().collect();
-            let others = possible.iter().filter(|action| !is_spawn(action)).count();
-            let first = |action: &&Action| !(spawns_last && others > 0 && is_spawn(action));
-            let possible: Vec<&Action> = possible.into_iter().filter(first).collect();
-            let next = choices.next().unwrap().get(&possible);
-            world.apply_one(&plan, next, &|_| true);
-            done.insert(next.id);
-            left.retain(|action| action.id != next.id);
-            for (model, count) in serving(&world) {
-                let must = before[&model] > 0 && declared(&model) && !out.contains(&model);
-                prop_assert!(count > 0 || !must, "nobody serves {model} after {next:?} of {plan:#?}");
-            }
-        }
+        served_throughout(&plan, &desired, observed, &choices, spawns_last)?;
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use pool_core::name::FleetName;
 use reconciler::planner::Options;
 
-use super::prepare::{self, Manner, Prepared};
+use super::prepare::{self, Manner, Prepared, Wish};
 use super::review;
 use crate::cli::{Apply, Global};
 use crate::exit::Exit;
@@ -28,12 +28,15 @@ async fn run_file(global: &Global, args: &Apply, terminal: Terminal) -> Result<E
     let interrupt = Interrupt::listen()?;
     let file = FleetFile::load(global.file.as_deref())?;
     let leases = leases(&file.fleet.name.value, args, terminal);
-    let options = Options {
-        prune_models: args.prune_models,
+    let wish = Wish {
+        options: Options {
+            prune_models: args.prune_models,
+        },
+        targets: args.part.targets(),
+        must_be_locked: args.run.locked,
     };
-    let (lock, locked) = (Some(&leases), args.run.locked);
     let ready = async {
-        let prepared = prepare::to_apply(global, &file, options, locked, lock, terminal).await?;
+        let prepared = prepare::to_apply(global, &file, wish, Some(&leases), terminal).await?;
         let progress = prepared.show(global.output(), terminal);
         let accepted = async {
             // Others may have had the pools for a while.

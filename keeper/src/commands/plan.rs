@@ -2,7 +2,7 @@
 
 use reconciler::planner::Options;
 
-use super::prepare::{self, Site};
+use super::prepare::{self, Site, Wish};
 use crate::cli::{Global, Plan};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -14,13 +14,16 @@ use crate::saved::Saved;
 use crate::terminal::Terminal;
 
 pub async fn run(global: &Global, args: &Plan, terminal: Terminal) -> Result<Exit, Failure> {
-    let options = Options {
-        prune_models: args.prune_models,
+    let wish = Wish {
+        options: Options {
+            prune_models: args.prune_models,
+        },
+        targets: args.part.targets(),
+        must_be_locked: args.run.locked,
     };
     let output = global.output();
     let file = FleetFile::load(global.file.as_deref())?;
-    let locked = args.run.locked;
-    let prepared = prepare::to_apply(global, &file, options, locked, None, terminal).await?;
+    let prepared = prepare::to_apply(global, &file, wish, None, terminal).await?;
     let plan = &prepared.plan;
     let refusal = prepared
         .check_download(args.run.max_download)

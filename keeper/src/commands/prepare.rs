@@ -11,8 +11,9 @@ use reconciler::desired::{Builds, Desired, Purpose};
 use reconciler::diff::diff;
 use reconciler::observed::Observed;
 use reconciler::plan::Plan;
-use reconciler::planner::{Options, plan};
+use reconciler::planner::{self, Options, plan};
 use reconciler::resolve::{Known, resolve};
+use reconciler::targets::Targets;
 
 use super::lock::short;
 use crate::apply::Apply;
@@ -60,15 +61,28 @@ pub struct Manner {
     pub output: Output,
 }
 
+/// What of the fleet file is to be brought about, and how.
+#[derive(Debug)]
+pub struct Wish {
+    pub options: Options,
+    pub targets: Targets,
+    /// A model of the hub that is not locked is a failure.
+    pub must_be_locked: bool,
+}
+
 /// Asks every pool, under these leases where it is to be carried out, and plans to bring it to what the fleet file says.
 pub async fn to_apply(
     global: &Global,
     file: &FleetFile,
-    options: Options,
-    must_be_locked: bool,
+    wish: Wish,
     leases: Option<&Leases>,
     terminal: Terminal,
 ) -> Result<Prepared, Failure> {
+    let Wish {
+        options,
+        targets,
+        must_be_locked,
+    } = wish;
     let contents = contents(global, file, must_be_locked, terminal).await?;
     let configs = file.configs()?;
     let decide = |observed: &Observed, builds| {
@@ -78,7 +92,10 @@ pub async fn to_apply(
             configs,
         };
         let desired = resolve(&file.fleet, &known).map_err(|problems| file.wrong(problems))?;
-        Ok(plan(&diff(&desired, observed), options))
+        let checked = targets.check(&file.fleet, &desired, observed);
+        checked.map_err(|none| Failure::new(none.to_string()).help(none.help))?;
+        let drift = diff(&desired, observed);
+        Ok(planner::part(&drift, &desired, &targets, options))
     };
     let site = Site::of(file, Purpose::Apply);
     site.prepare(global, leases, terminal, decide).await

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use pool_core::address::WorkerAddress;
 use pool_core::name::PoolName;
 use pool_core::rpc::Subject;
-use reconciler::plan::{Action, ActionId, ActionKind, Bill, Blocked, Outage, Totals, UnknownPool};
+use reconciler::plan::{
+    Action, ActionId, ActionKind, Bill, Blocked, LeftOut, Outage, Totals, UnknownPool,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -76,6 +78,8 @@ pub enum Event<'a> {
         warnings: &'a [String],
         outages: &'a [Outage],
         bills: &'a BTreeMap<PoolName, Bill>,
+        /// None where the plan is of the whole fleet.
+        left_out: Option<&'a LeftOut>,
     },
     /// What a command that plans nothing found: `value` is what it prints with `--json`.
     Result {

@@ -9,7 +9,7 @@ use reconciler::desired::Purpose;
 use reconciler::plan::{Action, ActionKind, Order, Plan};
 
 use super::plan::entry::Entry;
-use super::plan::{Places, outage, totals};
+use super::plan::{Places, outage, rest, totals};
 
 /// GitHub takes comments of 65,536 characters.
 const MOST: usize = 60_000;
@@ -59,6 +59,10 @@ pub fn text(plan: &Plan, places: &Places, purpose: Purpose, about: Option<&str>)
     let mut out = format!("### {}\n", title(plan, purpose));
     if let Some(about) = about {
         out += &format!("\n{about}\n");
+    }
+    if let Some(left_out) = &plan.left_out {
+        let by = code(&left_out.targets);
+        out += &format!("\nLeft out by {by}: {}.\n", rest(left_out));
     }
     let mut sections = sections(plan, places);
     sections.retain(|section| !section.lines.is_empty());

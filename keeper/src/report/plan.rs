@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pool_core::name::PoolName;
 use pool_core::units;
 use reconciler::desired::Purpose;
-use reconciler::plan::{Action, Plan, Totals};
+use reconciler::plan::{Action, LeftOut, Plan, Totals};
 
 use super::Style;
 use crate::terminal::{Paint, paint};
@@ -73,7 +73,35 @@ pub fn text(plan: &Plan, places: &Places, origin: Origin, style: Style) -> Strin
     }
     out += &notes(plan, style);
     let last = last(plan, origin);
-    out + &style.lines(&paint(style.colour, Paint::Bold, &last), 0)
+    out += &style.lines(&paint(style.colour, Paint::Bold, &last), 0);
+    if let Some(left_out) = &plan.left_out {
+        out += &style.lines(&left_out_by(left_out), 2);
+    }
+    out
+}
+
+/// `Left out by --worker chat: 3 to spawn, 1 to stop.`
+fn left_out_by(left_out: &LeftOut) -> String {
+    format!("Left out by {}: {}.", left_out.targets, rest(left_out))
+}
+
+/// What is left out; nothing, where that is so.
+pub fn rest(left_out: &LeftOut) -> String {
+    let LeftOut {
+        blocked, unknown, ..
+    } = *left_out;
+    let pools = units::count(unknown, "pool");
+    let parts = [
+        Some(totals(&left_out.totals)).filter(|totals| !totals.is_empty()),
+        (blocked > 0).then(|| format!("{blocked} blocked")),
+        (unknown > 0).then(|| format!("{pools} not known")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() {
+        "nothing".into()
+    } else {
+        parts.join(", ")
+    }
 }
 
 /// What cannot be done, what is not known, and what to mind.
@@ -124,6 +152,9 @@ fn last(plan: &Plan, origin: Origin) -> String {
     let fleet = &plan.fleet;
     match (plan.is_empty(), origin, open) {
         (false, _, _) => format!("Plan: {}.", totals(&plan.totals())),
+        (true, _, _) if plan.left_out.is_some() => {
+            format!("No changes: nothing of what was asked for of fleet {fleet} is to be done.")
+        }
         (true, _, true) => format!("No changes: nothing else of fleet {fleet} is to be done."),
         (true, Origin::Apply, false) => format!("No changes: fleet {fleet} is as its file says."),
         (true, Origin::Destroy, false) => {

@@ -14,7 +14,7 @@ mod node;
 mod read;
 mod schema;
 mod span;
-mod suggest;
+pub(crate) mod suggest;
 mod syntax;
 mod text;
 mod types;

@@ -25,7 +25,7 @@ pub(super) fn nearest<'a>(
 }
 
 /// "did you mean …?", else what there is, after its label.
-pub(super) fn did_you_mean<'a>(
+pub(crate) fn did_you_mean<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str, IntoIter: Clone> + Clone,
     label: &str,

@@ -63,6 +63,7 @@ fn plan(texts: &[String; 4], times: usize) -> Plan {
             max_ms: Some(0),
         }],
         bills: BTreeMap::new(),
+        left_out: None,
     }
 }
 

@@ -31,6 +31,7 @@ fn empty() -> Plan {
         warnings: Vec::new(),
         outages: Vec::new(),
         bills: BTreeMap::new(),
+        left_out: None,
     }
 }
 
