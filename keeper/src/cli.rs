@@ -210,13 +210,13 @@ pub struct Run {
 #[derive(Debug, Args)]
 pub struct Part {
     /// Only what is done on these pools, and what that needs; may be given more than once
-    #[arg(long = "pool", value_name = "GLOB")]
+    #[arg(long = "pool", value_name = "GLOB", add = complete::pools())]
     pub pools: Vec<String>,
     /// Only what is done for these models, and what that needs; may be given more than once
-    #[arg(long = "model", value_name = "GLOB")]
+    #[arg(long = "model", value_name = "GLOB", add = complete::models())]
     pub models: Vec<String>,
     /// Only what is done for these workers, by name or address, and what that needs; may be given more than once
-    #[arg(long = "worker", value_name = "GLOB")]
+    #[arg(long = "worker", value_name = "GLOB", add = complete::workers())]
     pub workers: Vec<String>,
 }
 
@@ -376,7 +376,7 @@ pub struct Test {
     #[arg(long, value_name = "GLOB")]
     pub check: Option<String>,
     /// Only the workers with this address, or that match this glob
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, value_name = "GLOB", add = complete::workers())]
     pub worker: Option<String>,
     /// Write the results to this page, and beside it as JSON for --stale-only
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "MODEL_SUPPORT.md")]

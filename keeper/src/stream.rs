@@ -43,6 +43,12 @@ pub struct NextToken {
     pub top: BTreeMap<String, f64>,
 }
 
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long `/ready` may take.
+const READY: Duration = Duration::from_secs(2);
+/// A stream that is alive says something more often, if only a comment.
+const SILENCE: Duration = Duration::from_secs(40);
 /// As many as the protocol allows to ask for.
 const LIKELIEST: u32 = 5;
 
@@ -59,6 +65,7 @@ impl Asked {
     /// A worker that is reached so, with this token where it may ask for one.
     pub fn new(worker: &Forward, token: Option<Secret>) -> Result<Self, Failure> {
         let builder = reqwest::Client::builder().no_proxy();
+        let builder = builder.connect_timeout(CONNECT).read_timeout(SILENCE);
         let (builder, origin) = match worker {
             Forward::Tcp(address) => (builder, format!("http://{address}")),
             Forward::Unix(path) => (
@@ -122,7 +129,9 @@ impl Asked {
     pub async fn ready_within(&self, patience: Duration) -> Result<(), Failure> {
         let until = Instant::now() + patience;
         loop {
-            match self.send(self.get("/ready")).await {
+            let left = until.saturating_duration_since(Instant::now());
+            let ask = self.get("/ready").timeout(left.max(READY));
+            match self.send(ask).await {
                 Ok(_) => return Ok(()),
                 Err(failure) if Instant::now() >= until => return Err(failure),
                 Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
@@ -140,14 +149,20 @@ impl Asked {
         let response = self.send(request).await?;
         let answer: Value = response.json().await.map_err(|error| lost(&error))?;
         let text = answer.pointer("/choices/0/text").and_then(Value::as_str);
-        // There are none where the model ends.
         let top = answer.pointer("/choices/0/logprobs/top_logprobs/0");
-        Ok(NextToken {
-            text: text.unwrap_or_default().to_owned(),
-            top: top
-                .and_then(|top| serde_json::from_value(top.clone()).ok())
-                .unwrap_or_default(),
-        })
+        let top = top.and_then(|top| serde_json::from_value(top.clone()).ok());
+        match (text, top) {
+            (Some(text), Some(top)) => Ok(NextToken {
+                text: text.to_owned(),
+                top,
+            }),
+            // There are none where the model ends.
+            (Some(""), None) => Ok(NextToken {
+                text: String::new(),
+                top: BTreeMap::new(),
+            }),
+            _ => Err(Failure::new("the worker tells no log-probabilities")),
+        }
     }
 
     fn get(&self, path: &str) -> RequestBuilder {

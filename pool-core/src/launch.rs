@@ -37,6 +37,8 @@ pub struct WorkerLaunch {
     pub fleet: Option<FleetName>,
     /// The file with the [`FleetLink`](crate::registration::FleetLink), which may come and go at any time.
     pub link_file: Option<PathBuf>,
+    /// Takes the fleet's token from the link, and registers nowhere.
+    pub aside: bool,
     /// The collector that spans are sent to, by OTLP over HTTP.
     pub traces: Option<BaseUrl>,
 }
@@ -79,6 +81,9 @@ impl WorkerLaunch {
         }
         if let Some(url) = &self.traces {
             push("--traces", url.as_str().into());
+        }
+        if self.aside {
+            argv.push("--aside".into());
         }
         argv
     }

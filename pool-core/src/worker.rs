@@ -40,6 +40,9 @@ pub struct WorkerSpec {
     /// Who starts it again when it ends by itself.
     #[serde(default, skip_serializing_if = "Supervise::is_none")]
     pub supervise: Supervise,
+    /// It exists only while it is tested, and registers with no orchestrator.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ephemeral: bool,
 }
 
 /// Who starts a worker again after a crash or a boot.

@@ -122,6 +122,7 @@ impl Fleet {
                     source: format!("hf:org/{id}").parse().unwrap(),
                     content: Ok(content.clone()),
                     protect: false,
+                    ephemeral: false,
                     max_outage_ms: None,
                 };
                 wanted.models.insert(id.clone(), model);

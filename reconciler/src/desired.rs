@@ -131,6 +131,8 @@ pub struct DesiredWorker {
     /// What must be answered before it counts as ready.
     pub canary: Canary,
     pub protect: bool,
+    /// It exists only while it is tested.
+    pub ephemeral: bool,
 }
 
 impl Desired {
@@ -177,6 +179,7 @@ impl DesiredWorker {
             quantize: self.quantize,
             advertise: self.advertise,
             supervise: self.supervise,
+            ephemeral: self.ephemeral,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A fleet as written to the state it asks for: every pattern, default and count spelled out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use pool_core::DEFAULT_SLOTS;
@@ -24,6 +24,8 @@ pub struct Known {
     pub builds: Builds,
     /// The digests of the files that the orchestrator is given.
     pub configs: BTreeMap<ConfigFile, Sha256>,
+    /// The models whose ephemeral workers are wanted.
+    pub tested: BTreeSet<ModelId>,
 }
 
 /// Most tokens of the answer to a canary that does not say.
@@ -69,7 +71,7 @@ pub fn resolve(fleet: &Fleet, known: &Known) -> Result<Desired, Vec<Problem>> {
                 problems.push(problem);
                 continue;
             }
-            if worker.is_ephemeral() {
+            if worker.is_ephemeral() && !known.tested.contains(&model.value) {
                 continue;
             }
             place(&mut desired, fleet, &contents, name, worker, model);
@@ -160,6 +162,7 @@ fn place(
                         .unwrap_or_default(),
                     canary: canary.clone(),
                     protect: is_set(worker.protect.as_ref()),
+                    ephemeral: worker.is_ephemeral(),
                 };
                 target.workers.insert(address, wanted);
             }
@@ -219,15 +222,19 @@ mod tests {
                     one: { model: a, on: [here/cpu], ephemeral: true }\n  \
                     both: { models: [a, b], on: [here/cpu], ephemeral: true }\n";
         let fleet = crate::fleet::parse(text).unwrap_or_else(|problems| panic!("{problems:#?}"));
-        let labels = |fleet: &Fleet| -> Vec<String> {
-            let desired = resolve(fleet, &Known::default()).unwrap();
-            let workers = desired.pools.values().flat_map(|pool| pool.workers.keys());
-            workers.map(WorkerAddress::label).collect()
+        let asked = |models: &[&str]| -> Vec<String> {
+            let known = Known {
+                tested: models.iter().map(|model| model.parse().unwrap()).collect(),
+                ..Known::default()
+            };
+            let desired = resolve(&fleet, &known).unwrap();
+            let workers = desired.pools.values().flat_map(|pool| &pool.workers);
+            let named = workers.map(|(address, worker)| {
+                assert_eq!(worker.ephemeral, address.name.as_str() != "chat");
+                address.label()
+            });
+            named.collect()
         };
-        let asked = |models: &[&str]| {
-            labels(&fleet.with_ephemeral(|model| models.contains(&model.as_str())))
-        };
-        assert_eq!(labels(&fleet), ["chat"]);
         assert_eq!(asked(&[]), ["chat"]);
         assert_eq!(asked(&["b"]), ["both.b", "chat"]);
         assert_eq!(asked(&["a", "b"]), ["both.a", "both.b", "chat", "one"]);

@@ -68,6 +68,7 @@ pub fn scenes() -> Vec<(&'static str, Observed)> {
         quantize: None,
         advertise: None,
         supervise: Supervise::None,
+        ephemeral: false,
     };
     let ready = |id: &str, spec: WorkerSpec| {
         let mut worker = observed_worker(id, spec, WorkerState::Ready, true, true);

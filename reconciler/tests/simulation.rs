@@ -172,6 +172,7 @@ pub fn desired() -> impl Strategy<Value = Desired> {
                             supervise: Supervise::None,
                             canary: Canary::default(),
                             protect,
+                            ephemeral: false,
                         };
                         wanted.workers.insert(address(name, pool, device), worker);
                     }

@@ -40,6 +40,7 @@ fn stranger(fleet: Option<&str>, address: Option<WorkerAddress>) -> ObservedWork
         quantize: None,
         advertise: None,
         supervise: Supervise::None,
+        ephemeral: false,
     };
     observed_worker("stranger", spec, WorkerState::Failed, false, false)
 }

@@ -79,6 +79,10 @@ struct Args {
     #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
     link_file: Option<PathBuf>,
 
+    /// Register with no orchestrator, whatever the link file says
+    #[arg(long)]
+    aside: bool,
+
     /// Collector that spans are sent to, by OTLP over HTTP: http://HOST:PORT [default: the variable
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`, else none]
     #[arg(long, value_name = "URL")]
@@ -125,6 +129,7 @@ where
         address: args.address,
         fleet: args.fleet,
         link_file: args.link_file,
+        aside: args.aside,
         traces: args.traces,
     })
 }
@@ -155,6 +160,7 @@ mod tests {
             fleet: Some("home".parse().unwrap()),
             link_file: Some("-fleets/home.json".into()),
             traces: Some("http://127.0.0.1:4318".parse().unwrap()),
+            aside: true,
         };
         let small = WorkerLaunch {
             model_digest: None,
@@ -166,6 +172,7 @@ mod tests {
             fleet: None,
             link_file: None,
             traces: None,
+            aside: false,
             device: Device::Cpu,
             model_dir: "-leading-dash".into(),
             ..full.clone()

@@ -195,7 +195,11 @@ pub async fn serve(
     // Ends with this worker.
     let mut registrar = JoinSet::new();
     if let Some(link) = link {
-        registrar.spawn(Registrar::new(Arc::clone(&service), address)?.run(link));
+        if service.launch.aside {
+            registrar.spawn(link.follow());
+        } else {
+            registrar.spawn(Registrar::new(Arc::clone(&service), address)?.run(link));
+        }
     }
 
     tokio::select! {

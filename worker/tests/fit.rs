@@ -50,6 +50,7 @@ fn spec(dtype: Dtype, quantize: Option<Quantization>, context: Option<u32>) -> W
         quantize,
         advertise: None,
         supervise: Supervise::None,
+        ephemeral: false,
     }
 }
 

@@ -105,6 +105,7 @@ pub fn launch(model_dir: &Path) -> WorkerLaunch {
         address: None,
         fleet: None,
         link_file: None,
+        aside: false,
         traces: None,
     }
 }

@@ -106,6 +106,7 @@ pub async fn run(hive: &Hive, command: Command, output: &Output) -> Result<()> {
                 quantize,
                 advertise: None,
                 supervise,
+                ephemeral: false,
             };
             let patience = Duration::from_secs(timeout.into());
             let options = SpawnOptions {

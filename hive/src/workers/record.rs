@@ -123,6 +123,7 @@ pub fn launch_of(home: &Home, record: &WorkerRecord) -> WorkerLaunch {
         address: spec.address.clone(),
         fleet: spec.fleet.clone(),
         link_file: spec.fleet.as_ref().map(|fleet| home.link(fleet)),
+        aside: spec.ephemeral,
         traces: None,
     }
 }

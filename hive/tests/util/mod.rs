@@ -185,6 +185,7 @@ pub fn spec(entry: &CatalogEntry, ordinal: u32) -> WorkerSpec {
         quantize: None,
         advertise: None,
         supervise: Supervise::None,
+        ephemeral: false,
     }
 }
 

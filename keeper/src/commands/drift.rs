@@ -25,6 +25,7 @@ pub async fn run(global: &Global, args: &Drift, terminal: Terminal) -> Result<Ex
         contents,
         builds,
         configs,
+        ..Known::default()
     };
     let desired = resolve(&file.fleet, &known).map_err(|problems| file.wrong(problems))?;
     let drift = diff(&desired, &pools.observed);

@@ -90,6 +90,7 @@ pub async fn to_apply(
             contents,
             builds,
             configs,
+            ..Known::default()
         };
         let desired = resolve(&file.fleet, &known).map_err(|problems| file.wrong(problems))?;
         let checked = targets.check(&file.fleet, &desired, observed);

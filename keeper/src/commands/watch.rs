@@ -228,6 +228,7 @@ impl Watcher<'_> {
             contents,
             builds,
             configs: file.configs()?,
+            ..Known::default()
         };
         let desired = resolve(&file.fleet, &known).map_err(|problems| file.wrong(problems))?;
         let mut prepared = Prepared {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -185,7 +186,8 @@ impl Connection {
         let Some(login) = &self.login else {
             return Ok(Forward::Tcp(remote));
         };
-        let number = self.forwards().len();
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         // Beside ssh's own control socket: a folder of this user only. Other runs may use the same.
         let name = format!("f{}-{number}", std::process::id());
         let path = login.session.control_socket().with_file_name(name);

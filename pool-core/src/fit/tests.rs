@@ -34,6 +34,7 @@ fn spec(device: &str) -> WorkerSpec {
         quantize: None,
         advertise: None,
         supervise: crate::worker::Supervise::None,
+        ephemeral: false,
     }
 }
 

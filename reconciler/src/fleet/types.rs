@@ -42,31 +42,9 @@ pub struct Fleet {
     /// The workers, by name.
     #[schemars(with = "Option<BTreeMap<WorkerName, Spanned<Worker>>>")]
     pub workers: BTreeMap<WorkerName, Spanned<Worker>>,
-    /// Questions with known answers, by name. They are read and checked; nothing asks them yet.
+    /// What `rbee test` asks the workers, by name.
     #[schemars(with = "Option<BTreeMap<CheckName, Spanned<Check>>>")]
     pub checks: BTreeMap<CheckName, Spanned<Check>>,
-}
-
-impl Fleet {
-    /// The fleet in which its ephemeral workers of these models are wanted like all others, and no other ephemeral ones.
-    #[must_use]
-    pub fn with_ephemeral(&self, is_wanted: impl Fn(&ModelId) -> bool) -> Self {
-        let mut fleet = self.clone();
-        let workers = fleet.workers.values_mut().map(|worker| &mut worker.value);
-        for worker in workers.filter(|worker| worker.is_ephemeral()) {
-            let has_any = match &mut worker.models {
-                WorkerModels::One(one) => is_wanted(one),
-                WorkerModels::Matrix(several) => {
-                    several.retain(|one| is_wanted(one));
-                    !several.is_empty()
-                }
-            };
-            if has_any {
-                worker.ephemeral = None;
-            }
-        }
-        fleet
-    }
 }
 
 /// The daemon that admits, queues and routes requests to the workers of the fleet.
@@ -211,7 +189,7 @@ pub struct Worker {
     pub context: Option<Spanned<u32>>,
     /// Whether the pools keep it when its line is deleted; `false` when absent.
     pub protect: Option<Spanned<bool>>,
-    /// Whether it exists only while `rbee test` asks it: `apply` does not spawn it.
+    /// Whether it exists only while `rbee test` asks it: `apply` does not spawn it; `false` when absent.
     pub ephemeral: Option<Spanned<bool>>,
 }
 

@@ -24,6 +24,7 @@ fn worker(name: &str, slots: u32, memory: u64) -> ObservedWorker {
         quantize: None,
         advertise: None,
         supervise: Supervise::None,
+        ephemeral: false,
     };
     let id = format!("{name}-1");
     let mut worker = observed_worker(&id, spec, WorkerState::Ready, true, true);

@@ -40,6 +40,7 @@ pub(super) fn worker(name: &str, pool: &str, model: &str, version: u8) -> Observ
         quantize: None,
         advertise: None,
         supervise: Supervise::None,
+        ephemeral: false,
     };
     let id = format!("{name}-1");
     let mut worker = observed_worker(&id, spec, WorkerState::Ready, true, true);

@@ -91,6 +91,7 @@ pub fn served(desired: &Desired) -> impl Strategy<Value = Observed> + use<> {
                         quantize: None,
                         advertise: None,
                         supervise: Supervise::None,
+                        ephemeral: false,
                     };
                     let id = format!("w{n}");
                     let mut worker = observed_worker(&id, spec, WorkerState::Ready, true, true);
@@ -293,6 +294,7 @@ fn known_pool(pool: &'static str) -> impl Strategy<Value = PoolState> {
                     quantize: None,
                     advertise: None,
                     supervise: Supervise::None,
+                    ephemeral: false,
                 };
                 let mut worker =
                     observed_worker(&format!("w{n}"), spec, state, alive, alive && answers);

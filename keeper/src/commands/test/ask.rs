@@ -17,6 +17,8 @@ use crate::stream::{Asked, Broken};
 const TOKENS: u32 = 64;
 /// How long a cancelled request may go on, beside two steps of the worker.
 const CANCEL: Duration = Duration::from_secs(1);
+/// How long an answer may take.
+const LONGEST: Duration = Duration::from_secs(300);
 /// Answers that may end before they can be cancelled.
 const TRIES: u64 = 5;
 
@@ -83,8 +85,8 @@ impl Question {
     }
 }
 
-/// Asks all that a cell asks: the question, another one, and the question again; for one token of it; and for an answer that is
-/// cancelled.
+/// Asks all that a cell asks: the question, another one, and both again; for one token of it; and for an answer that is
+/// cancelled. Whether the other answer is right, its own cell tells.
 pub async fn cell(
     worker: &Asked,
     question: &Question,
@@ -94,12 +96,15 @@ pub async fn cell(
     let ready = worker.ready_within(patience).await;
     ready.map_err(|failure| wrong(Assertion::Ready, failure.report().what))?;
     let (first, first_token) = right(worker, question).await?;
-    whole(worker, other).await?;
-    let (again, _) = right(worker, question).await?;
-    if again.text != first.text {
-        let (one, two) = (&first.text, &again.text);
-        let why = format!("first it answered {one:?}, after another question {two:?}");
-        return Err(wrong(Assertion::Repeat, why));
+    let (between, _) = whole(worker, other).await?;
+    for (question, before) in [(question, &first), (other, &between)] {
+        let (again, _) = whole(worker, question).await?;
+        if again.text != before.text {
+            let (asked, one, two) = (&question.prompt, &before.text, &again.text);
+            let why =
+                format!("asked {asked:?} it answers {one:?}, and after another question {two:?}");
+            return Err(wrong(Assertion::Repeat, why));
+        }
     }
     one_token(worker, question, &first.text).await?;
     let cancelled = cancelled(worker, question, &first.end).await?;
@@ -129,7 +134,11 @@ async fn whole(worker: &Asked, question: &Question) -> Result<(Answer, Duration)
     let answer = worker.ask(&request, |_| {
         first_token.get_or_insert_with(|| begun.elapsed());
     });
-    let answer = answer.await;
+    let answer = tokio::time::timeout(LONGEST, answer).await;
+    let answer = answer.unwrap_or_else(|_| {
+        let seconds = LONGEST.as_secs();
+        Err(Failure::new(format!("no end within {seconds} s")))
+    });
     let answer = answer.map_err(|failure| wrong(Assertion::Stream, failure.report().what))?;
     let Some(first_token) = first_token.filter(|_| answer.end.tokens_out > 0) else {
         return Err(wrong(Assertion::Tokens, "the answer has no token"));
@@ -205,7 +214,7 @@ async fn cancelled(
     Ok(None)
 }
 
-/// Cancels a request once it has its first token. How long its stream went on; none where it had ended by itself.
+/// Cancels a request once it has its first token. How long its stream went on; none where it ended by itself in time.
 async fn cancel(
     worker: &Asked,
     request: &ExecuteRequest,
@@ -217,33 +226,29 @@ async fn cancel(
             Some(StreamEvent::Token { .. }) => break,
             Some(_) => {}
             None => {
-                return stream
-                    .finish()
-                    .map(|_| None)
-                    .map_err(|fault| Broken::from(fault).into());
+                stream.finish().map_err(Broken::from)?;
+                return Ok(None);
             }
         }
     }
     let begun = Instant::now();
     let rest = async {
+        worker.cancel(&request.job_id).await?;
         while stream.next().await?.is_some() {}
-        Ok::<_, Broken>(begun.elapsed())
+        Ok::<_, Failure>(begun.elapsed())
     };
-    let patience = tokio::time::timeout(bound * 4, rest);
-    let (told, ended) = tokio::join!(worker.cancel(&request.job_id), patience);
-    told?;
-    let Ok(ended) = ended else {
+    let Ok(ended) = tokio::time::timeout(bound * 4, rest).await else {
         let seconds = (bound * 4).as_secs();
-        return Err(Failure::new(format!(
-            "the stream goes on {seconds} s after it was cancelled"
-        )));
+        let what = format!("the stream goes on {seconds} s after it was cancelled");
+        return Err(Failure::new(what));
     };
     let time = ended?;
     match stream.finish() {
         Err(StreamFault::Failed(failure)) if failure.code == FailureCode::Cancelled => {
             Ok(Some(time))
         }
-        Ok(_) => Ok(None),
+        Ok(_) if time <= bound => Ok(None),
+        Ok(_) => Ok(Some(time)),
         Err(fault) => Err(Broken::from(fault).into()),
     }
 }

@@ -7,7 +7,7 @@ use pool_core::digest::Sha256;
 use pool_core::name::ModelId;
 use pool_core::observation::ObservedWorker;
 use pool_core::worker::WorkerSpec;
-use reconciler::desired::{Desired, DesiredPool};
+use reconciler::desired::Desired;
 use reconciler::fleet::{Check, Fleet};
 use reconciler::glob;
 use reconciler::observed::{Observed, PoolState};
@@ -148,11 +148,10 @@ pub fn key(cell: &Cell, worker: &ObservedWorker) -> Key {
 
 /// The key that a cell will have whose worker is not there yet.
 pub fn key_to_be(cell: &Cell, desired: &Desired, observed: &Observed) -> Option<Key> {
-    let pool = desired.pools.get(&cell.worker.pool)?;
     let PoolState::Known(seen) = observed.pools.get(&cell.worker.pool)? else {
         return None;
     };
-    let spec = spec(cell, desired, pool)?;
+    let spec = spec(cell, desired)?;
     let target = seen.platform.target()?;
     Some(Key {
         model_digest: spec.model_digest,
@@ -162,7 +161,9 @@ pub fn key_to_be(cell: &Cell, desired: &Desired, observed: &Observed) -> Option<
     })
 }
 
-fn spec(cell: &Cell, desired: &Desired, pool: &DesiredPool) -> Option<WorkerSpec> {
+/// What the worker of a cell should be; none where the files of its model are not known.
+pub fn spec(cell: &Cell, desired: &Desired) -> Option<WorkerSpec> {
+    let pool = desired.pools.get(&cell.worker.pool)?;
     let worker = pool.workers.get(&cell.worker)?;
     let content = pool.models.get(&worker.model)?.content.as_ref().ok()?;
     Some(worker.spec(&desired.fleet, &cell.worker, content.digest()))

@@ -31,6 +31,8 @@ pub struct Compared {
     pub places: usize,
     /// Places at which they would take different tokens.
     pub other_tokens: usize,
+    /// Log-probabilities that were compared. With none nothing is known.
+    pub tokens: usize,
     /// The largest and the mean absolute difference of a log-probability, over the tokens that both told.
     pub largest: f64,
     pub mean: f64,
@@ -56,9 +58,12 @@ impl Document {
         }
     }
 
+    fn is_far(&self, compared: &Compared) -> bool {
+        compared.tokens == 0 || compared.mean > self.tolerance
+    }
+
     pub fn exit(&self) -> Exit {
-        let is_far = |compared: &Compared| compared.mean > self.tolerance;
-        if self.compared.iter().any(is_far) {
+        if self.compared.iter().any(|compared| self.is_far(compared)) {
             Exit::GATE
         } else {
             Exit::DONE
@@ -90,7 +95,7 @@ impl Document {
             ]
             .map(Column::from)
             .to_vec();
-            row.push(if compared.mean > self.tolerance {
+            row.push(if self.is_far(compared) {
                 Column::painted("fail", Paint::Bad)
             } else {
                 Column::painted("pass", Paint::Good)
@@ -109,6 +114,9 @@ impl Document {
 pub fn pairs(cells: &[Cell], [one, other]: [Backend; 2]) -> BTreeMap<&ModelId, [&Cell; 2]> {
     let mut pairs = BTreeMap::new();
     for cell in cells {
+        if cell.worker.device.backend() != one {
+            continue;
+        }
         let on = |backend| {
             let mut cells = cells.iter();
             let is_on = |found: &&Cell| {
@@ -117,9 +125,8 @@ pub fn pairs(cells: &[Cell], [one, other]: [Backend; 2]) -> BTreeMap<&ModelId, [
             // Of one backend, two workers.
             cells.find(|found| is_on(found) && (one != other || found.worker != cell.worker))
         };
-        let first = if one == other { Some(cell) } else { on(one) };
-        if let (Some(first), Some(second)) = (first, on(other)) {
-            pairs.entry(&cell.model).or_insert([first, second]);
+        if let Some(second) = on(other) {
+            pairs.entry(&cell.model).or_insert([cell, second]);
         }
     }
     pairs
@@ -152,6 +159,7 @@ pub async fn compare(
         workers,
         places: sum.places,
         other_tokens: sum.other_tokens,
+        tokens: sum.tokens,
         largest: sum.largest,
         mean: sum.total / sum.tokens.max(1) as f64,
     })
@@ -171,12 +179,18 @@ impl Sum {
         self.places += 1;
         self.other_tokens += usize::from(one.text != other.text);
         for (token, probability) in &one.top {
-            if let Some(beside) = other.top.get(token) {
-                let difference = (probability - beside).abs();
-                self.tokens += 1;
-                self.total += difference;
-                self.largest = self.largest.max(difference);
-            }
+            let difference = match other.top.get(token) {
+                Some(beside) => (probability - beside).abs(),
+                // Of what the other does not name among its likeliest: at least so much, for the token that is taken.
+                None if *token == one.text => {
+                    let least = other.top.values().copied().fold(0.0, f64::min);
+                    (probability - least).max(0.0)
+                }
+                None => continue,
+            };
+            self.tokens += 1;
+            self.total += difference;
+            self.largest = self.largest.max(difference);
         }
     }
 }

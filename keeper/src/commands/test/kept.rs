@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::lock_file;
 use crate::report::support::Results;
@@ -15,11 +16,13 @@ pub struct Kept {
 
 impl Kept {
     /// `FILE.md` and `FILE.json`.
-    pub fn at(page: PathBuf) -> Self {
-        Self {
-            json: page.with_extension("json"),
-            page,
+    pub fn at(page: PathBuf) -> Result<Self, Failure> {
+        let json = page.with_extension("json");
+        if json == page {
+            let what = "--save names the page, and the JSON is written beside it: give a name that ends otherwise";
+            return Err(Failure::new(what).exit(Exit::USAGE));
         }
+        Ok(Self { page, json })
     }
 
     /// The results of the last run; none where nobody has kept any.

@@ -3,16 +3,17 @@
 //! They are brought by plans of their own, made as if the fleet had nothing else: what else differs from fleet.yaml is not this
 //! command's business. A run that was killed leaves them behind; the next `rbee test`, and every `rbee apply`, stops them.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
-use pool_core::name::{FleetName, PoolName, WorkerName};
+use pool_core::address::WorkerAddress;
+use pool_core::name::{FleetName, ModelId, PoolName};
 use pool_core::observation::{ObservedWorker, PoolObservation};
 use pool_core::supply::HubAccess;
-use reconciler::desired::{Desired, DesiredPool};
+use reconciler::desired::{Desired, DesiredLink, DesiredPool};
 use reconciler::diff::diff;
-use reconciler::fleet::Fleet;
 use reconciler::observed::{Observed, PoolState};
-use reconciler::plan::Plan;
+use reconciler::plan::{Action, ActionKind, Plan};
 use reconciler::planner::{Options, plan};
 
 use crate::apply::{Apply, Status};
@@ -32,7 +33,8 @@ pub struct Matrix<'a> {
     pub bundles: &'a Bundles,
     pub terminal: Terminal,
     pub output: Output,
-    pub max_download: Option<u64>,
+    /// What may still come from the hub.
+    pub allowed: Cell<Option<u64>>,
 }
 
 /// What could not be done.
@@ -42,15 +44,9 @@ pub struct Undone {
     /// Such as `spawn chat/here/cpu/0`.
     pub what: String,
     pub why: String,
-    /// It was tried.
-    pub has_failed: bool,
-}
-
-/// The ephemeral workers of a fleet.
-pub fn ephemeral(fleet: &Fleet) -> BTreeSet<WorkerName> {
-    let workers = fleet.workers.iter();
-    let ephemeral = workers.filter(|(_, worker)| worker.is_ephemeral());
-    ephemeral.map(|(name, _)| name.clone()).collect()
+    /// The worker that was started and did not become ready.
+    pub failed: Option<WorkerAddress>,
+    pub unreachable: bool,
 }
 
 impl Matrix<'_> {
@@ -61,19 +57,22 @@ impl Matrix<'_> {
         pools: &mut Pools,
         interrupt: &Interrupt,
     ) -> Result<Vec<Undone>, Failure> {
-        let names = ephemeral(&self.file.fleet);
-        let plan = plan_for(desired, &pools.observed, &names);
+        let plan = plan_for(desired, &pools.observed);
         let blocked = plan.blocked.iter().map(|blocked| Undone {
             pool: blocked.pool.clone(),
             what: blocked.what.clone(),
             why: blocked.why.clone(),
-            has_failed: false,
+            failed: None,
+            unreachable: false,
         });
         let mut undone: Vec<Undone> = blocked.collect();
         if plan.is_empty() {
             return Ok(undone);
         }
-        check_download(&plan, self.max_download)?;
+        let max_download = self.allowed.get();
+        check_download(&plan, max_download)?;
+        let left = max_download.map(|most| most.saturating_sub(plan.download_bytes()));
+        self.allowed.set(left);
         // The only document on stdout is that of the results.
         let output = match self.output {
             Output::Text => Output::Text,
@@ -87,26 +86,39 @@ impl Matrix<'_> {
             leases: self.leases,
             bundles: self.bundles,
             access: &HubAccess::from_env(),
-            max_download: self.max_download,
+            max_download,
             parallelism: 10,
             progress: &progress,
             interrupt,
         }
         .run()
         .await;
-        for (action, status) in plan.actions.iter().zip(statuses) {
-            if let Status::Failed(fault) = status {
-                undone.push(Undone {
-                    pool: action.pool.clone(),
-                    what: action.kind.to_string(),
-                    why: fault.what,
-                    has_failed: true,
-                });
-            }
-        }
+        let pairs = plan.actions.iter().zip(statuses);
+        undone.extend(pairs.filter_map(|(action, status)| left_undone(action, status)));
         pools.observe_again().await;
         Ok(undone)
     }
+}
+
+fn left_undone(action: &Action, status: Status) -> Option<Undone> {
+    let (why, is_failed, unreachable) = match status {
+        Status::Done { .. } => return None,
+        Status::Failed(fault) => (fault.what, true, fault.unreachable),
+        // Why, another action says.
+        Status::Skipped { .. } => return None,
+        Status::NotStarted | Status::Cut => ("interrupted".to_owned(), false, false),
+    };
+    let address = match &action.kind {
+        ActionKind::Spawn { spec, .. } => spec.address.clone(),
+        _ => None,
+    };
+    Some(Undone {
+        pool: action.pool.clone(),
+        what: action.kind.to_string(),
+        why,
+        failed: address.filter(|_| is_failed && !unreachable),
+        unreachable,
+    })
 }
 
 fn check_download(plan: &Plan, most: Option<u64>) -> Result<(), Failure> {
@@ -114,30 +126,31 @@ fn check_download(plan: &Plan, most: Option<u64>) -> Result<(), Failure> {
         (bytes, Some(most)) if bytes > most => {
             let [bytes, most] = [bytes, most].map(pool_core::units::bytes);
             let what = format!(
-                "the matrix downloads {bytes} from the hub, and --max-download allows {most}"
+                "the next model downloads {bytes} from the hub, and {most} are left of --max-download"
             );
-            Err(Failure::new(what).help("a larger --max-download lets it; nothing was moved"))
+            Err(Failure::new(what).help("a larger --max-download lets it"))
         }
         _ => Ok(()),
     }
 }
 
 /// The plan that makes the ephemeral workers be those of `desired`, and touches nothing else.
-fn plan_for(desired: &Desired, observed: &Observed, names: &BTreeSet<WorkerName>) -> Plan {
+fn plan_for(desired: &Desired, observed: &Observed) -> Plan {
     let mut desired = desired.clone();
     let mut observed = observed.clone();
     desired.home = None;
+    desired.declared.clear();
     for (name, pool) in &mut desired.pools {
-        keep(pool, names);
+        keep(pool);
         if let Some(PoolState::Known(seen)) = observed.pools.get_mut(name) {
-            hide(seen, &desired.fleet, names);
+            hide(seen, pool, &desired.fleet);
         }
     }
     let has_work = |name: &_, pool: &DesiredPool| {
         let leftover = match observed.pools.get(name) {
             Some(PoolState::Known(seen)) => {
                 let mut workers = seen.workers.iter();
-                workers.any(|worker| is_ephemeral(worker, &desired.fleet, names))
+                workers.any(|worker| is_ephemeral(worker, &desired.fleet))
             }
             _ => false,
         };
@@ -148,9 +161,8 @@ fn plan_for(desired: &Desired, observed: &Observed, names: &BTreeSet<WorkerName>
 }
 
 /// Wants of a pool its ephemeral workers and their models alone.
-fn keep(pool: &mut DesiredPool, names: &BTreeSet<WorkerName>) {
-    pool.workers
-        .retain(|address, _| names.contains(&address.name));
+fn keep(pool: &mut DesiredPool) {
+    pool.workers.retain(|_, worker| worker.ephemeral);
     let workers = &pool.workers;
     pool.models
         .retain(|id, _| workers.values().any(|worker| worker.model == *id));
@@ -159,18 +171,32 @@ fn keep(pool: &mut DesiredPool, names: &BTreeSet<WorkerName>) {
 }
 
 /// Leaves of the fleet's things on a pool only what this command may touch: the others are like a stranger's.
-fn hide(seen: &mut PoolObservation, fleet: &FleetName, names: &BTreeSet<WorkerName>) {
+fn hide(seen: &mut PoolObservation, wanted: &mut DesiredPool, fleet: &FleetName) {
     seen.orchestrators.clear();
     seen.configs.clear();
+    // A link that is there stays as it is, with its token; where there is none, one is made.
+    if seen.links.remove(fleet).is_some() {
+        wanted.link = DesiredLink::None;
+    }
+    let mut served: BTreeSet<ModelId> = BTreeSet::new();
     for worker in &mut seen.workers {
-        if !is_ephemeral(worker, fleet, names) {
-            worker.record.spec.fleet = None;
+        if !is_ephemeral(worker, fleet) {
+            let spec = &mut worker.record.spec;
+            if spec.fleet.as_ref() == Some(fleet) {
+                served.insert(spec.model.clone());
+            }
+            spec.fleet = None;
+        }
+    }
+    for model in &mut seen.models {
+        let id = &model.entry.id;
+        if served.contains(id) || !wanted.models.contains_key(id) {
+            model.entry.fleet = None;
         }
     }
 }
 
-fn is_ephemeral(worker: &ObservedWorker, fleet: &FleetName, names: &BTreeSet<WorkerName>) -> bool {
+fn is_ephemeral(worker: &ObservedWorker, fleet: &FleetName) -> bool {
     let spec = &worker.record.spec;
-    let address = spec.address.as_ref();
-    spec.fleet.as_ref() == Some(fleet) && address.is_some_and(|one| names.contains(&one.name))
+    spec.ephemeral && spec.fleet.as_ref() == Some(fleet)
 }

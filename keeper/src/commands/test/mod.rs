@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use pool_core::name::ModelId;
+use pool_core::device::Backend;
+use pool_core::name::{ModelId, PoolName};
 use reconciler::desired::Desired;
+use reconciler::observed::PoolState;
 use reconciler::resolve::{Known, resolve};
 
 use super::prepare;
@@ -37,7 +39,12 @@ use round::Round;
 pub async fn run(global: &Global, args: &Test, terminal: Terminal) -> Result<Exit, Failure> {
     let interrupt = Interrupt::listen()?;
     let file = FleetFile::load(global.file.as_deref())?;
-    let kept = args.kept(&file).map(Kept::at);
+    let kept = args.kept(&file).map(Kept::at).transpose()?;
+    let earlier = match kept.as_ref().map(Kept::load).transpose() {
+        Ok(earlier) => earlier.flatten(),
+        Err(failure) if args.stale_only => return Err(failure),
+        Err(_) => None,
+    };
     let leases = Leases::new(
         &file.fleet.name.value,
         "rbee test",
@@ -51,12 +58,20 @@ pub async fn run(global: &Global, args: &Test, terminal: Terminal) -> Result<Exi
         bundles: &bundles,
         terminal,
         output: global.output(),
-        max_download: args.run.max_download,
+        allowed: args.run.max_download.into(),
     };
-    let ready = Ready::make(global, args, &matrix, terminal);
-    let (ready, mut pools) = interrupt.before(ready).await?;
-    let earlier = kept.as_ref().map(Kept::load).transpose()?.flatten();
+    let mut pools = Pools::default();
+    let ready = Ready::make(global, args, &matrix, &mut pools, terminal);
+    let ready = match interrupt.before(ready).await {
+        Ok(ready) => ready,
+        Err(failure) => {
+            leases.end().await;
+            pools.close().await;
+            return Err(failure);
+        }
+    };
     let run = Run {
+        global,
         args,
         matrix: &matrix,
         ready: &ready,
@@ -65,15 +80,29 @@ pub async fn run(global: &Global, args: &Test, terminal: Terminal) -> Result<Exi
     };
     let asked = tokio::select! {
         biased;
-        () = interrupt.times(1) => Err(Failure::new("interrupted: no results are kept").exit(Exit::INTERRUPTED)),
+        () = interrupt.times(1) => {
+            Err(Failure::new("interrupted: no results are kept").exit(Exit::INTERRUPTED))
+        }
         asked = run.all(&mut pools) => asked,
     };
     let stopped = run.stop(&mut pools).await;
     leases.end().await;
     pools.close().await;
-    let asked = asked?;
-    stopped?;
-    asked.tell(global, args, kept, earlier, &ready, terminal)
+    let told = match asked {
+        Ok(asked) => asked.tell(global, args, kept, earlier, &ready, terminal),
+        Err(failure) => Err(failure),
+    };
+    match (told, stopped) {
+        (Ok(exit), Err(left)) => {
+            terminal.failure(&left);
+            Ok(if exit == Exit::DONE {
+                left.code()
+            } else {
+                exit
+            })
+        }
+        (told, _) => told,
+    }
 }
 
 impl Test {
@@ -96,6 +125,8 @@ struct Ready {
     cells: Vec<Cell>,
     /// Those of all checks and workers, whatever the command line leaves.
     all: BTreeSet<(String, String)>,
+    /// The pools that were there when it began.
+    answered: BTreeSet<PoolName>,
 }
 
 impl Ready {
@@ -103,8 +134,9 @@ impl Ready {
         global: &Global,
         args: &Test,
         matrix: &Matrix<'_>,
+        pools: &mut Pools,
         terminal: Terminal,
-    ) -> Result<(Self, Pools), Failure> {
+    ) -> Result<Self, Failure> {
         let file = matrix.file;
         let at = || file.path.display().to_string();
         if file.fleet.checks.is_empty() {
@@ -115,17 +147,18 @@ impl Ready {
         let contents = prepare::contents(global, file, args.run.locked, terminal).await?;
         let transport = global.transport();
         let asked = pools::observe(&file.fleet, &transport);
-        let (pools, _) = tokio::join!(asked, matrix.bundles.here());
-        let mut pools = pools?;
-        if !matrix::ephemeral(&file.fleet).is_empty() {
-            matrix.leases.take(&mut pools).await?;
+        let (asked, _) = tokio::join!(asked, matrix.bundles.here());
+        *pools = asked?;
+        if has_ephemeral(file) {
+            matrix.leases.take(pools).await?;
         }
         let known = Known {
             contents,
             builds: pools.builds(matrix.bundles).await,
             configs: file.configs()?,
+            tested: file.fleet.models.keys().cloned().collect(),
         };
-        let desired = wanted(file, &known, |_| true)?;
+        let desired = wanted(file, &known)?;
         let every = cells::cells(&file.fleet, &desired);
         let all = every.iter().map(Cell::name).collect();
         let cells = cells::chosen(every, args);
@@ -133,34 +166,46 @@ impl Ready {
             let what = "no check is asked of any worker: nothing matches --check and --worker";
             return Err(Failure::new(what).at(at()).exit(Exit::USAGE));
         }
-        let ready = Self {
+        Ok(Self {
             known,
             desired,
             cells,
             all,
-        };
-        Ok((ready, pools))
+            answered: pools.links.keys().cloned().collect(),
+        })
     }
 }
 
-/// What should be, with the ephemeral workers of these models.
-fn wanted(
-    file: &FleetFile,
-    known: &Known,
-    models: impl Fn(&ModelId) -> bool,
-) -> Result<Desired, Failure> {
-    let fleet = file.fleet.with_ephemeral(models);
-    resolve(&fleet, known).map_err(|problems| file.wrong(problems))
+fn wanted(file: &FleetFile, known: &Known) -> Result<Desired, Failure> {
+    resolve(&file.fleet, known).map_err(|problems| file.wrong(problems))
+}
+
+fn has_ephemeral(file: &FleetFile) -> bool {
+    let mut workers = file.fleet.workers.values();
+    workers.any(|worker| worker.is_ephemeral())
 }
 
 /// One run over the matrix.
 struct Run<'a> {
+    global: &'a Global,
     args: &'a Test,
     matrix: &'a Matrix<'a>,
     ready: &'a Ready,
     /// What still holds of the last run is not asked again.
     earlier: Option<&'a Results>,
     terminal: Terminal,
+}
+
+/// No worker of the matrix came to any pool.
+fn nowhere(pools: &Pools, failure: &Failure) -> Vec<Undone> {
+    let undone = |pool: &PoolName| Undone {
+        pool: pool.clone(),
+        what: "the matrix".to_owned(),
+        why: failure.report().what,
+        failed: None,
+        unreachable: false,
+    };
+    pools.links.keys().map(undone).collect()
 }
 
 /// What a run found.
@@ -191,7 +236,11 @@ impl Run<'_> {
             if cells.is_empty() {
                 continue;
             }
-            let undone = self.bring(pools, |one| one == model).await?;
+            let undone = match self.bring(pools, Some(model)).await {
+                Ok(undone) => undone,
+                // The cells that were asked stay what they are.
+                Err(failure) => nowhere(pools, &failure),
+            };
             found.extend(self.round(pools, &board, &undone).ask(cells).await);
         }
         found.sort_by(|one, other| (&one.worker, &one.check).cmp(&(&other.worker, &other.check)));
@@ -206,6 +255,7 @@ impl Run<'_> {
     ) -> Round<'a> {
         Round {
             fleet: &self.matrix.file.fleet,
+            desired: &self.ready.desired,
             pools,
             board,
             undone,
@@ -229,42 +279,63 @@ impl Run<'_> {
         (open, holding)
     }
 
-    /// Makes the ephemeral workers be those of these models.
+    /// Makes the ephemeral workers be those of this model.
     async fn bring(
         &self,
         pools: &mut Pools,
-        models: impl Fn(&ModelId) -> bool,
+        model: Option<&ModelId>,
     ) -> Result<Vec<Undone>, Failure> {
-        let desired = wanted(self.matrix.file, &self.ready.known, models)?;
+        let known = Known {
+            tested: model.into_iter().cloned().collect(),
+            ..self.ready.known.clone()
+        };
+        let desired = wanted(self.matrix.file, &known)?;
         // What is begun here is ended by `stop`.
-        self.matrix
-            .bring(&desired, pools, &Interrupt::listen()?)
-            .await
+        let interrupt = Interrupt::listen()?;
+        self.matrix.bring(&desired, pools, &interrupt).await
     }
 
     /// Leaves no ephemeral worker behind.
     async fn stop(&self, pools: &mut Pools) -> Result<(), Failure> {
-        if matrix::ephemeral(&self.matrix.file.fleet).is_empty() {
+        if !has_ephemeral(self.matrix.file) {
             return Ok(());
         }
         // An interruption may have come while one was started.
         pools.observe_again().await;
-        let undone = self.bring(pools, |_| false).await?;
-        match undone.iter().find(|undone| undone.has_failed) {
+        let is_open = |pools: &Pools, name: &PoolName| {
+            let state = pools.observed.pools.get(name);
+            matches!(state, Some(PoolState::Known(_) | PoolState::Bare(_)))
+        };
+        let cells = self.ready.cells.iter().filter(|cell| cell.is_ephemeral);
+        let used: BTreeSet<&PoolName> = cells
+            .map(|cell| &cell.worker.pool)
+            .filter(|pool| self.ready.answered.contains(*pool))
+            .collect();
+        if used.iter().any(|pool| !is_open(pools, pool)) {
+            // A hive ends with what was cut in the middle.
+            self.matrix.leases.end().await;
+            std::mem::take(pools).close().await;
+            *pools = pools::observe(&self.matrix.file.fleet, &self.global.transport()).await?;
+            self.matrix.leases.take(pools).await?;
+        }
+        let help = "the next `rbee test` or `rbee apply` stops what is left of the matrix";
+        if let Some(pool) = used.iter().find(|pool| !is_open(pools, pool)) {
+            let what = format!(
+                "pool `{pool}` does not answer any more: a worker of the matrix may run there"
+            );
+            return Err(Failure::new(what).help(help).exit(Exit::UNREACHABLE));
+        }
+        let undone = self.bring(pools, None).await?;
+        match undone.first() {
             None => Ok(()),
             Some(Undone {
                 pool, what, why, ..
-            }) => Err(Failure::new(format!("{pool}: {what}: {why}"))
-                .help("the next `rbee test` or `rbee apply` stops what is left of the matrix")),
+            }) => Err(Failure::new(format!("{pool}: {what}: {why}")).help(help)),
         }
     }
 
     /// For each model that has workers on both backends.
-    async fn compare(
-        &self,
-        backends: [pool_core::device::Backend; 2],
-        pools: &mut Pools,
-    ) -> Result<Asked, Failure> {
+    async fn compare(&self, backends: [Backend; 2], pools: &mut Pools) -> Result<Asked, Failure> {
         let pairs = compare::pairs(&self.ready.cells, backends);
         if pairs.is_empty() {
             let [one, other] = backends;
@@ -274,11 +345,12 @@ impl Run<'_> {
         }
         let mut compared = Vec::new();
         for (model, pair) in pairs {
+            let mut undone = Vec::new();
             if pair.iter().any(|cell| cell.is_ephemeral) {
-                self.bring(pools, |one| one == model).await?;
+                undone = self.bring(pools, Some(model)).await?;
             }
             let board = board::Board::new(self.terminal, self.matrix.output, 1);
-            let round = self.round(pools, &board, &[]);
+            let round = self.round(pools, &board, &undone);
             let questions: BTreeSet<&str> = self
                 .ready
                 .cells
@@ -323,14 +395,29 @@ impl Asked {
             cells,
         };
         let exit = results.exit();
+        let write = || {
+            if let Some(path) = &args.junit {
+                kept::junit(path, &results)?;
+            }
+            match kept {
+                Some(kept) => kept.save(&results.clone().with_others(earlier, &ready.all)),
+                None => Ok(()),
+            }
+        };
+        // What was found is told, whatever becomes of the files.
+        let written = write();
         let text = || results.text(terminal.style());
         super::result(global, terminal, "test", exit, &results, text)?;
-        if let Some(path) = &args.junit {
-            kept::junit(path, &results)?;
+        match written {
+            Err(failure) if exit == Exit::DONE => {
+                terminal.failure(&failure);
+                Ok(Exit::ERROR)
+            }
+            Err(failure) => {
+                terminal.failure(&failure);
+                Ok(exit)
+            }
+            Ok(()) => Ok(exit),
         }
-        if let Some(kept) = kept {
-            kept.save(&results.with_others(earlier, &ready.all))?;
-        }
-        Ok(exit)
     }
 }

@@ -6,6 +6,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use pool_core::name::ModelId;
 use pool_core::observation::ObservedWorker;
+use reconciler::desired::Desired;
 use reconciler::fleet::Fleet;
 
 use super::ask::{self, Wrong};
@@ -14,6 +15,7 @@ use super::cells::{self, Cell};
 use super::compare::{self, Compared};
 use super::matrix::Undone;
 use crate::commands::infer::reach;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::pools::Pools;
 use crate::report::support::{self, Assertion, Measured, Outcome, Results, Tested};
@@ -22,6 +24,8 @@ use crate::stream::Asked;
 /// Cells that are asked together.
 pub struct Round<'a> {
     pub fleet: &'a Fleet,
+    /// The fleet with all of its ephemeral workers.
+    pub desired: &'a Desired,
     pub pools: &'a Pools,
     pub board: &'a Board,
     /// Why workers of the matrix are not there.
@@ -51,12 +55,9 @@ impl Round<'_> {
     }
 
     async fn outcome(&self, cell: Cell) -> support::Cell {
-        let worker = match cells::serving(&self.pools.observed, self.fleet, &cell.worker) {
+        let worker = match self.worker(&cell) {
             Ok(worker) => worker,
-            Err(outcome) => {
-                let outcome = self.why_undone(&cell).unwrap_or(outcome);
-                return told(cell, outcome, None);
-            }
+            Err(outcome) => return told(cell, outcome, None),
         };
         let key = cells::key(&cell, worker);
         let held = self
@@ -97,28 +98,42 @@ impl Round<'_> {
         reach(self.pools, fleet, &cell.worker.pool, worker.record.listen).await
     }
 
+    /// The worker that fleet.yaml means, where it runs; else why it does not.
+    fn worker(&self, cell: &Cell) -> Result<&ObservedWorker, Outcome> {
+        let observed = &self.pools.observed;
+        let worker = cells::serving(observed, self.fleet, &cell.worker);
+        let worker = worker.map_err(|outcome| self.why_undone(cell).unwrap_or(outcome))?;
+        let wanted = cells::spec(cell, self.desired);
+        if wanted.is_some_and(|spec| spec.hash() != worker.record.spec_hash) {
+            let other = || Outcome::NotRun {
+                why: "it runs otherwise than the fleet file says; `rbee apply` replaces it".into(),
+                unreachable: false,
+            };
+            return Err(self.why_undone(cell).unwrap_or_else(other));
+        }
+        Ok(worker)
+    }
+
     /// What kept a worker of the matrix from being there.
     fn why_undone(&self, cell: &Cell) -> Option<Outcome> {
-        let address = cell.worker.to_string();
-        let here = || {
-            self.undone
-                .iter()
-                .filter(|undone| undone.pool == cell.worker.pool)
-        };
-        let undone = here()
-            .find(|undone| undone.what.contains(&address))
-            .or_else(|| here().next())?;
-        let why = format!("{}: {}", undone.what, undone.why);
-        Some(if undone.has_failed {
-            Outcome::Failed {
+        if !cell.is_ephemeral {
+            return None;
+        }
+        let of_pool = |undone: &&Undone| undone.pool == cell.worker.pool;
+        let mut here = self.undone.iter().filter(of_pool);
+        let is_its = |undone: &&Undone| undone.failed.as_ref() == Some(&cell.worker);
+        if let Some(failed) = here.clone().find(is_its) {
+            return Some(Outcome::Failed {
                 assertion: Assertion::Ready,
-                why,
-            }
-        } else {
-            Outcome::NotRun {
-                why,
-                unreachable: false,
-            }
+                why: format!("{}: {}", failed.what, failed.why),
+            });
+        }
+        let words = format!("worker {}", cell.worker);
+        let named = here.clone().find(|undone| undone.what == words);
+        let undone = named.or_else(|| here.find(|undone| undone.failed.is_none()))?;
+        Some(Outcome::NotRun {
+            why: format!("{}: {}", undone.what, undone.why),
+            unreachable: undone.unreachable,
         })
     }
 
@@ -131,10 +146,15 @@ impl Round<'_> {
     ) -> Result<Compared, Failure> {
         let mut asked = Vec::new();
         for cell in pair {
-            let worker = cells::serving(&self.pools.observed, self.fleet, &cell.worker);
-            let worker = worker.map_err(|outcome| {
+            let worker = self.worker(cell).map_err(|outcome| {
+                let exit = match outcome {
+                    Outcome::NotRun {
+                        unreachable: true, ..
+                    } => Exit::UNREACHABLE,
+                    _ => Exit::ERROR,
+                };
                 let why = told(cell.clone(), outcome, None).why().unwrap_or_default();
-                Failure::new(format!("{} cannot be asked: {why}", cell.worker))
+                Failure::new(format!("{} cannot be asked: {why}", cell.worker)).exit(exit)
             })?;
             let worker = self.reach(cell, worker).await?;
             worker.ready_within(self.patience).await?;

@@ -240,6 +240,7 @@ fn spawn(plan: &mut Plan, replaces: Option<Order>, reason: Reason) -> &mut Actio
         quantize: None,
         advertise: None,
         supervise: Supervise::Systemd,
+        ephemeral: false,
     };
     plan.actions.push(Action {
         id,
