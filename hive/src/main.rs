@@ -1,18 +1,21 @@
 //! `rbee-hive`: exit codes and the last word of an error.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::panic::resume_unwind;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
+use futures::future::select_all;
 use hive::Hive;
 use hive::cli::{self, Cli, Command};
 use hive::error::Result;
 use hive::rpc;
 use hive::services::become_program;
+use pool_core::machine::ignores_hangup;
 use pool_core::rpc::HiveError;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -99,11 +102,18 @@ fn look() -> Option<ExitCode> {
 }
 
 async fn run(cli: Cli) -> u8 {
+    // Listening comes first: whoever sees a worker start may interrupt.
+    let mut signals = match listen() {
+        Ok(signals) => signals,
+        Err(error) => {
+            say(&format!("error: cannot listen for signals: {error}"));
+            return 1;
+        }
+    };
     let mut work = JoinSet::new();
     let result = tokio::select! {
-        // Listening comes first: whoever sees a worker start may interrupt.
         biased;
-        _ = tokio::signal::ctrl_c() => None,
+        _ = select_all(signals.iter_mut().map(|it| Box::pin(it.recv()))) => None,
         result = carry_out(cli, &mut work) => Some(result),
     };
     match result {
@@ -121,6 +131,16 @@ async fn run(cli: Cli) -> u8 {
             INTERRUPTED
         }
     }
+}
+
+/// For Ctrl-C, SIGTERM and the end of the terminal, which is not to end the work under nohup.
+fn listen() -> io::Result<Vec<Signal>> {
+    let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if !ignores_hangup(&status) {
+        kinds.push(SignalKind::hangup());
+    }
+    kinds.into_iter().map(signal).collect()
 }
 
 /// On its own, so that work which keeps its thread busy can be interrupted too.
@@ -143,5 +163,5 @@ fn report(error: &HiveError) {
 
 /// To whoever still listens.
 fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{text}");
 }

@@ -1,5 +1,7 @@
 //! The connections of a service: how many, and how long each may take.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 
 /// What clients can take of a service before they ask anything.
@@ -24,6 +26,21 @@ pub struct Limits {
 
 /// After an accept that failed for lack of something that ended connections give back.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that may wait until they are accepted. Where more come at once than wait, Linux resets some; it takes this for a wish,
+/// and grants `net.core.somaxconn`.
+const BACKLOG: u32 = 4096;
+
+/// Takes an address.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves until `closing`, then no new connection, and returns when those there are have ended.
 pub async fn serve(
@@ -76,6 +93,25 @@ async fn accept(listener: &TcpListener, limits: Limits) -> TcpStream {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(PAUSE).await;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn hundreds_may_come_at_once_and_wait() {
+        let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
+        let most: usize = most.trim().parse().unwrap_or(128);
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        for _ in 0..most.min(500) {
+            let connect = TcpStream::connect(address);
+            let connected = tokio::time::timeout(Duration::from_secs(20), connect).await;
+            waiting.push(connected.expect("nobody is left out").unwrap());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a shell offers at the press of Tab: the command line, and the names that the fleet file has.
 //!
-//! The shell's script, which `rbee completions` prints, calls `rbee` with [`VARIABLE`] and the words typed so far. A completion asks no
+//! The shell's script, which `rbee completions` prints, calls `rbee` with `VARIABLE` and the words typed so far. A completion asks no
 //! pool and says nothing of what is wrong: where there is no fleet file, or one with mistakes, no names are offered.
 
 use std::collections::BTreeSet;

@@ -1,5 +1,6 @@
 //! Ctrl-C, SIGTERM and SIGHUP: the first asks to stop, the second insists.
 
+use pool_core::machine::ignores_hangup;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -15,7 +16,8 @@ impl Interrupt {
     pub fn listen() -> Result<Self, Failure> {
         let mut kinds = vec![SignalKind::interrupt(), SignalKind::terminate()];
         // Under nohup the end of the terminal is not to end the run.
-        if !ignores_hangup() {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        if !ignores_hangup(&status) {
             kinds.push(SignalKind::hangup());
         }
         let (sender, receiver) = watch::channel(0);
@@ -56,13 +58,4 @@ impl Interrupt {
         // The sender lives as long as the runtime.
         let _ = receiver.wait_for(|asked| *asked >= count).await;
     }
-}
-
-/// Whether the process was started to outlive its terminal, where the system tells.
-fn ignores_hangup() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    // SIGHUP is 1, the lowest bit.
-    mask.is_some_and(|mask| mask & 1 == 1)
 }

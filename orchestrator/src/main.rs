@@ -114,7 +114,7 @@ fn serve(args: Args) -> anyhow::Result<()> {
     let result = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let listener = bind(args.listen, keys.are_asked()).await?;
+        let listener = bind(args.listen, keys.are_asked())?;
         let address = listener.local_addr()?;
         let settings = Settings {
             config: args.config(),

@@ -14,7 +14,7 @@
 //! | [`gguf`] | the head of a GGUF file |
 //! | [`worker`] | what a worker should be ([`worker::WorkerSpec`]) and what one is ([`worker::WorkerRecord`]) |
 //! | [`launch`] | the command line of `llm-worker-rbee`, written by the hive and read by the worker |
-//! | [`machine`] | what the texts of Linux say of a machine's memory |
+//! | [`machine`] | what the texts of Linux say of a machine's memory and of a process |
 //! | [`observation`] | what a pool says of itself |
 //! | [`orchestrator`], [`registration`] | what an orchestrator should be and is, and how workers find it |
 //! | [`rpc`] | the protocol between `rbee` and `rbee-hive` |

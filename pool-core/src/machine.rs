@@ -1,4 +1,4 @@
-//! The memory of a Linux machine, from the texts of `/proc` and of cgroups, both versions.
+//! The memory of a Linux machine, from the texts of `/proc` and of cgroups, both versions, and what a process does not hear.
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,14 @@ pub fn memory(read: impl Fn(&Path) -> Option<String>) -> Option<Memory> {
 pub fn field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// Whether a process was started to outlive its terminal, by the text of `/proc/self/status`.
+pub fn ignores_hangup(status: &str) -> bool {
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // SIGHUP is 1, the lowest bit.
+    mask.is_some_and(|mask| mask & 1 == 1)
 }
 
 /// A folder of the memory controller with the names of its files.
@@ -165,6 +173,23 @@ mod tests {
             assert_eq!(memory(machine(&files("4096\n"))), of(4096, 2048));
             assert_eq!(memory(machine(&files("1000\n"))), of(1000, 500));
             assert_eq!(memory(machine(&files("600\n"))), of(600, 100));
+        }
+    }
+
+    #[test]
+    fn who_ignores_the_end_of_the_terminal_says_so() {
+        for (status, ignores) in [
+            (
+                "Name:\tx\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000000\n",
+                true,
+            ),
+            (
+                "SigIgn:\t0000000000001000\nSigCgt:\t0000000000000001\n",
+                false,
+            ),
+            ("", false),
+        ] {
+            assert_eq!(ignores_hangup(status), ignores, "{status}");
         }
     }
 

@@ -122,7 +122,6 @@ impl Fleet {
                     source: format!("hf:org/{id}").parse().unwrap(),
                     content: Ok(content.clone()),
                     protect: false,
-                    ephemeral: false,
                     max_outage_ms: None,
                 };
                 wanted.models.insert(id.clone(), model);
@@ -137,6 +136,7 @@ impl Fleet {
                     supervise: Supervise::None,
                     canary: Canary::default(),
                     protect: false,
+                    ephemeral: false,
                 };
                 let address = format!("worker-{n}/{pool}/cpu/0").parse().unwrap();
                 wanted.workers.insert(address, worker);

@@ -67,6 +67,16 @@ impl Targets {
         workers.any(|(address, worker)| self.take(pool, Some(&worker.model), Some(address)))
     }
 
+    /// Whether anything that is asked for may be on a pool of which nothing is known: what runs there need not be what it
+    /// should have.
+    pub fn may_take_of(&self, pool: &PoolName) -> bool {
+        // NAME/POOL/DEVICE/ORDINAL, or only a name, which may be on any pool.
+        let mut of_pools = self.workers.iter().map(|glob| glob.split('/').nth(1));
+        let is_here = |of: Option<&str>| of.is_none_or(|of| glob::matches(of, pool.as_str()));
+        any(&self.pools, || vec![pool.as_str()])
+            && (self.workers.is_empty() || of_pools.any(is_here))
+    }
+
     /// Refuses a glob that matches nothing which the file names or a pool has of the fleet.
     pub fn check(
         &self,
@@ -202,6 +212,26 @@ mod tests {
         // The model itself is of no worker.
         assert!(targets(&[], &["tiny"], &[]).take(&pool, Some(&tiny), None));
         assert!(!targets(&[], &[], &["*"]).take(&pool, Some(&tiny), None));
+    }
+
+    #[test]
+    fn a_pool_of_which_nothing_is_known_is_ruled_out_by_its_name_alone() {
+        let pool: PoolName = "box".parse().unwrap();
+        for taken in [
+            targets(&[], &[], &[]),
+            targets(&["b*"], &["tiny"], &[]),
+            targets(&[], &[], &["chat"]),
+            targets(&[], &[], &["*/mac/*/*", "*/b?x/*/0"]),
+        ] {
+            assert!(taken.may_take_of(&pool), "{taken}");
+        }
+        for left in [
+            targets(&["mac"], &[], &["chat"]),
+            targets(&[], &["tiny"], &["chat/mac/*/*"]),
+            targets(&["mac"], &[], &["*/box/*/*"]),
+        ] {
+            assert!(!left.may_take_of(&pool), "{left}");
+        }
     }
 
     #[test]

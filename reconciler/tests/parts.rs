@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use pool_core::name::PoolName;
+use pool_core::address::WorkerAddress;
+use pool_core::name::{ModelId, PoolName};
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use reconciler::desired::Desired;
 use reconciler::diff::diff;
-use reconciler::observed::Observed;
+use reconciler::observed::{Observed, PoolState};
 use reconciler::plan::{Action, ActionKind, Plan};
 use reconciler::planner::{Options, part};
 use reconciler::sound::check;
@@ -52,8 +53,35 @@ fn scenario(case: &str, targets: &Targets) -> Plan {
         .join(case);
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
     let desired = simulation::resolved(&read("fleet.yaml"));
-    let observed = serde_json::from_str(&read("observed.json")).unwrap();
-    partly(&desired, &observed, targets, Options { prune_models: true })
+    partly(
+        &desired,
+        &observed(case),
+        targets,
+        Options { prune_models: true },
+    )
+}
+
+fn observed(case: &str) -> Observed {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let text = std::fs::read_to_string(folder.join(case).join("observed.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The part of another fleet for `--worker chat`, on pool `a` of a scenario and an empty pool `b`.
+fn beside_an_empty_pool(case: &str, fleet: &str) -> Plan {
+    let mut pools = observed("outage-averted-by-a-move");
+    pools.pools.extend(observed(case).pools);
+    let desired = simulation::resolved(&format!(
+        "version: 1\nfleet: home\npools:\n  a: {{ connect: local, devices: [cpu], advertise: 10.0.0.1 }}\n\
+         \x20 b: {{ connect: ssh://b, devices: [cpu], advertise: 10.0.0.2 }}\n\
+         models:\n  one: {{ source: ./models/one }}\n  three: {{ source: ./models/three }}\n{fleet}"
+    ));
+    partly(
+        &desired,
+        &pools,
+        &of(&[], &[], &["chat"]),
+        Options::default(),
+    )
 }
 
 /// `POOL: ACTION`, with what it needs.
@@ -148,6 +176,71 @@ fn what_is_asked_for_comes_with_all_that_it_needs() {
 }
 
 #[test]
+fn a_worker_comes_with_the_link_of_its_pool() {
+    let plan = beside_an_empty_pool(
+        "orchestrator-nothing-to-do",
+        "orchestrator: { pool: a, listen: 0.0.0.0:8080 }\nworkers:\n  chat: { model: one, on: [b/cpu] }\n",
+    );
+    assert_eq!(
+        lines(&plan),
+        [
+            "b: link",
+            "b: register one",
+            "b: bring one #1",
+            "b: spawn chat/b/cpu/0 #2",
+            "a: stop chat/a/cpu/0 (chat-1) #3",
+        ]
+    );
+    assert_eq!(plan.actions[3].after, [plan.actions[0].id]);
+}
+
+#[test]
+fn what_stops_to_make_room_comes_with_its_successor() {
+    let plan = beside_an_empty_pool(
+        "fit-after-stopping",
+        "workers:\n  chat: { model: one, on: [a/cpu] }\n  old: { model: three, on: [b/cpu] }\n",
+    );
+    let moved = [
+        "a: stop old/a/cpu/0 (old-1)",
+        "a: spawn chat/a/cpu/0 #0",
+        "b: register three",
+        "b: bring three #2",
+        "b: spawn old/b/cpu/0 #3",
+    ];
+    assert_eq!(lines(&plan), moved);
+    // Also where another worker, which is left out, took that room.
+    let plan = beside_an_empty_pool(
+        "fit-after-stopping",
+        "workers:\n  aaa: { model: one, on: [a/cpu] }\n  chat: { model: one, on: [a/cpu] }\n  old: { model: three, on: [b/cpu] }\n",
+    );
+    assert_eq!(lines(&plan), moved);
+    let left = plan.left_out.unwrap();
+    assert_eq!((left.totals.spawn, left.blocked), (1, 0));
+}
+
+#[test]
+fn what_is_blocked_by_what_is_left_out_is_done() {
+    let targets = of(&[], &["two"], &[]);
+    let whole = scenario("no-disk", &Targets::default());
+    assert!(!whole.blocked.is_empty());
+    let plan = scenario("no-disk", &targets);
+    assert_eq!(
+        lines(&plan),
+        [
+            "a: register two",
+            "a: bring two #0",
+            "a: spawn all.two/a/cpu/0 #1"
+        ]
+    );
+    assert_eq!(plan.blocked, []);
+    let left = plan.left_out.unwrap();
+    assert_eq!((left.blocked, left.totals.spawn), (0, 1));
+    // What is still blocked is told.
+    let plan = scenario("fit-never", &of(&[], &[], &["chat"]));
+    assert_eq!((plan.actions.len(), plan.blocked.len()), (0, 1));
+}
+
+#[test]
 fn what_is_blocked_or_not_known_counts_where_it_is_asked_for() {
     let is_told = |case: &str, targets: Targets| {
         let plan = scenario(case, &targets);
@@ -164,6 +257,60 @@ fn what_is_blocked_or_not_known_counts_where_it_is_asked_for() {
     assert!(blocked == 0 && left > 0);
     let (_, unknown, _, left) = is_told("no-answer", of(&["nowhere"], &[], &[]));
     assert!(unknown == 0 && left > 0);
+    // What is asked for may run there, whatever should.
+    let answers = |workers| {
+        let (_, unknown, _, left) =
+            is_told("orchestrator-moves-to-no-answer", of(&[], &[], &[workers]));
+        (unknown, left)
+    };
+    assert_eq!([answers("chat"), answers("*/b/*/*")], [(1, 0); 2]);
+    assert_eq!(answers("*/a/*/*"), (0, 1));
+}
+
+fn links(plan: &Plan) -> impl Iterator<Item = &Action> {
+    let actions = plan.actions.iter();
+    actions.filter(|action| matches!(action.kind, ActionKind::Link { .. }))
+}
+
+/// The model of the undeclared worker that an action stops.
+fn stopped<'a>(action: &Action, observed: &'a Observed) -> Option<&'a ModelId> {
+    let (
+        ActionKind::Stop {
+            worker,
+            for_spawn: false,
+            ..
+        },
+        Some(PoolState::Known(seen)),
+    ) = (&action.kind, observed.pools.get(&action.pool))
+    else {
+        return None;
+    };
+    let mut workers = seen.workers.iter().map(|worker| &worker.record);
+    let record = workers.find(|record| record.id == *worker)?;
+    Some(&record.spec.model)
+}
+
+/// Whether an action is of a worker or a model that is blocked in the whole.
+fn is_for_blocked(action: &Action, whole: &Plan, desired: &Desired) -> bool {
+    let is_blocked = |what: String| {
+        let mut blocked = whole.blocked.iter();
+        blocked.any(|blocked| blocked.pool == action.pool && blocked.what == what)
+    };
+    let worker = |address: &WorkerAddress| is_blocked(format!("worker {address}"));
+    match &action.kind {
+        ActionKind::Spawn { spec, .. } => spec.address.as_ref().is_some_and(worker),
+        ActionKind::Stop {
+            address,
+            for_spawn: true,
+            ..
+        } => address.as_ref().is_some_and(worker),
+        ActionKind::Register { model, .. } | ActionKind::Fetch { model, .. } => {
+            let workers = &desired.pools[&action.pool].workers;
+            let mut users = workers.iter().filter(|(_, user)| user.model == *model);
+            is_blocked(format!("model {model}")) || users.any(|(address, _)| worker(address))
+        }
+        _ => false,
+    }
 }
 
 fn targets() -> impl Strategy<Value = Targets> {
@@ -194,7 +341,16 @@ proptest! {
             prop_assert!(action.needs.iter().chain(&action.after).all(|before| before < &action.id));
             let (pool, what) = does(action);
             // One that need not stop first any more is called the same.
-            prop_assert!(all.contains(&(pool, what)), "{action:?} is not of {whole:#?}");
+            let is_known = all.contains(&(pool, what)) || is_for_blocked(action, &whole, &desired);
+            prop_assert!(is_known, "{action:?} is not of {whole:#?}");
+            let is_ready = |plan: &Plan| {
+                let install = |action: &&Action| matches!(action.kind, ActionKind::Install { .. });
+                let mut installs = plan.actions.iter().filter(install);
+                let is_linked = links(plan).any(|link| link.pool == action.pool);
+                (is_linked, installs.any(|install| install.pool == action.pool))
+            };
+            let is_spawn = matches!(action.kind, ActionKind::Spawn { .. });
+            prop_assert!(!is_spawn || is_ready(&part) == is_ready(&whole), "{action:?} of {part:#?}");
         }
         for blocked in &part.blocked {
             let is_there = whole.blocked.iter().any(|known| (&known.pool, &known.what) == (&blocked.pool, &blocked.what));
@@ -216,12 +372,19 @@ proptest! {
         let targets = of(&pools, &[], &[]);
         let part = partly(&desired, &observed, &targets, options);
         let mut needed: BTreeSet<_> = part.actions.iter().flat_map(|action| action.needs.clone()).collect();
+        needed.extend(links(&part).map(|link| link.id));
         // The other half of a replacement whose stop frees memory or takes away what is asked for.
         for action in &part.actions {
             if let ActionKind::Spawn { replaces: Some(_), .. } = &action.kind {
                 needed.insert(action.id);
             }
             if let ActionKind::Stop { for_spawn: true, .. } = &action.kind {
+                needed.insert(action.id);
+            }
+            // What takes over from one that makes room.
+            if let ActionKind::Spawn { spec, .. } = &action.kind
+                && part.actions.iter().any(|stop| stopped(stop, &observed) == Some(&spec.model))
+            {
                 needed.insert(action.id);
             }
         }

@@ -45,7 +45,7 @@ fn every_scenario_gives_its_plan() {
         let known = Known {
             contents: contents.collect(),
             builds: simulation::builds(1),
-            configs: std::collections::BTreeMap::new(),
+            ..Known::default()
         };
         let desired = resolve(&fleet, &known).unwrap();
         let observed = std::fs::read_to_string(case.join("observed.json")).unwrap();

@@ -105,7 +105,7 @@ pub fn resolved(text: &str) -> Desired {
     let known = Known {
         contents: contents.collect(),
         builds: builds(1),
-        configs: BTreeMap::new(),
+        ..Known::default()
     };
     resolve(&fleet, &known).unwrap()
 }

@@ -73,7 +73,7 @@ fn serve(launch: WorkerLaunch) -> anyhow::Result<()> {
     let result = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let listener = bind(&launch, &settings.tokens).await?;
+        let listener = bind(&launch, &settings.tokens)?;
         let shutdown = async {
             tokio::select! {
                 _ = terminate.recv() => {}

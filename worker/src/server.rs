@@ -115,7 +115,7 @@ impl WorkerError {
 }
 
 /// Takes the address for this worker. One that others reach needs tokens, its own or that of its fleet.
-pub async fn bind(launch: &WorkerLaunch, tokens: &Tokens) -> Result<TcpListener, WorkerError> {
+pub fn bind(launch: &WorkerLaunch, tokens: &Tokens) -> Result<TcpListener, WorkerError> {
     let address = launch.listen;
     if tokens.is_empty() && !address.ip().is_loopback() {
         let link = launch.link_file.as_deref().map(link::read).transpose()?;
@@ -123,9 +123,7 @@ pub async fn bind(launch: &WorkerLaunch, tokens: &Tokens) -> Result<TcpListener,
             return Err(WorkerError::NotLoopback(address));
         }
     }
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| WorkerError::Listen { address, source })
+    connections::listen(address).map_err(|source| WorkerError::Listen { address, source })
 }
 
 /// Serves on the listener until `shutdown` or `POST /shutdown`, then finishes what runs within the deadline.

@@ -352,10 +352,10 @@ async fn an_address_that_others_reach_is_not_served_while_the_link_is_missing_or
     let mut launch = fleet.launch();
     launch.listen = "0.0.0.0:0".parse().unwrap();
     let none = Tokens::default();
-    let refused = bind(&launch, &none).await.unwrap_err();
+    let refused = bind(&launch, &none).unwrap_err();
     assert!(refused.to_string().contains("loopback"), "{refused}");
     fleet.link(TOKEN, None);
     std::fs::set_permissions(fleet.file(), std::fs::Permissions::from_mode(0o644)).unwrap();
-    let refused = bind(&launch, &none).await.unwrap_err();
+    let refused = bind(&launch, &none).unwrap_err();
     assert!(refused.help().starts_with("chmod 600"), "{refused}");
 }

@@ -134,12 +134,13 @@ impl Server {
     }
 
     /// Starts with a model that `load` brings.
+    #[allow(clippy::unused_async, reason = "one is started and waited for alike")]
     pub async fn start_with(
         launch: WorkerLaunch,
         settings: Settings,
         load: impl FnOnce(&dyn Fn(u8)) -> Result<Model, ModelError> + Send + 'static,
     ) -> Self {
-        let listener = bind(&launch, &settings.tokens).await.unwrap();
+        let listener = bind(&launch, &settings.tokens).unwrap();
         let client = Client::new(&listener.local_addr().unwrap().to_string());
         let (shutdown, asked) = oneshot::channel();
         // Without a word of the test the worker runs until the test is over.

@@ -60,7 +60,7 @@ pub async fn pull(home: &Home, checkout: &Checkout) -> Result<Pulled> {
     }
     if behind > 0 {
         let merge = ["merge", "--quiet", "--ff-only", "@{upstream}"];
-        checkout.git.text(checkout.dir(), &merge).await?;
+        checkout.git.finish(checkout.dir(), &merge).await?;
     }
     let to = status(home, checkout).await?.revision;
     Ok(Pulled {

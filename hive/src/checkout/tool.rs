@@ -13,7 +13,6 @@ use std::time::Duration;
 use pool_core::rpc::{ErrorCode, HiveError};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::{Result, fail, io_error};
 use crate::process::is_unread;
@@ -79,16 +78,25 @@ impl Tool {
         command
     }
 
-    /// Runs it in silence.
-    pub async fn output(&self, folder: &Path, arguments: &[&str]) -> Result<Output> {
-        let mut command = self.command(folder, arguments);
-        let output = command.kill_on_drop(true).output().await;
-        output.map_err(|e| io_error("run", &self.program, &e))
-    }
-
     /// Runs it in silence and returns what it printed. Where it fails, the error is what it said.
     pub async fn text(&self, folder: &Path, arguments: &[&str]) -> Result<String> {
-        let output = self.output(folder, arguments).await?;
+        let output = self.command(folder, arguments).kill_on_drop(true).output();
+        self.said(folder, arguments, output.await)
+    }
+
+    /// As [`Self::text`], of what is not to be left half done: it goes on where nobody waits for it any more.
+    pub async fn finish(&self, folder: &Path, arguments: &[&str]) -> Result<String> {
+        let output = self.command(folder, arguments).output();
+        self.said(folder, arguments, output.await)
+    }
+
+    fn said(
+        &self,
+        folder: &Path,
+        arguments: &[&str],
+        output: io::Result<Output>,
+    ) -> Result<String> {
+        let output = output.map_err(|e| io_error("run", &self.program, &e))?;
         if output.status.success() {
             let text = String::from_utf8_lossy(&output.stdout);
             return Ok(text.trim_end().to_owned());
@@ -143,14 +151,12 @@ pub struct Running {
 }
 
 impl Running {
-    /// Waits for its end; it is ended where nobody reads what this process says any more, or this process is to end.
+    /// Waits for its end; it is ended where nobody reads what this process says any more.
     pub async fn ended(mut self) -> Result<ExitStatus> {
         let failed = |e: io::Error| io_error("wait for", "a program".as_ref(), &e);
-        let mut terminated = signal(SignalKind::terminate()).map_err(failed)?;
         tokio::select! {
             status = self.child.wait() => status.map_err(failed),
             () = unread() => Err(broken_off()),
-            _ = terminated.recv() => Err(broken_off()),
         }
     }
 }

@@ -81,22 +81,55 @@ fn ends(process: &ProcessIdentity) {
 
 #[test]
 fn an_interrupt_ends_cargo_and_all_that_it_started() {
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 1)] {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let site = Site::new();
         let before = site.current();
         let dir = site.checkout.dir();
-        let mut command = site.command(&["git", "build", "--dir", dir.to_str().unwrap()]);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let build = site.command(&["git", "build", "--dir", dir.to_str().unwrap()]);
+        let mut command = under("--default-signal=HUP", &build);
         let mut building = None;
         let script = hang(&site, || building = Some(command.spawn().unwrap()));
         let building = building.unwrap();
         let hive = process::identify(building.id()).unwrap();
         process::signal(&hive, signal).unwrap();
         let output = building.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        assert_eq!(output.status.code(), Some(130), "{output:?}");
         ends(&script);
         assert_eq!(site.current(), before);
     }
+}
+
+/// The same command, started by `env` with what it does on a signal.
+fn under(option: &str, command: &Command) -> Command {
+    let mut env = Command::new("env");
+    env.arg(option)
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_clear()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for (name, value) in command.get_envs() {
+        env.env(name, value.unwrap());
+    }
+    env
+}
+
+#[test]
+fn under_nohup_a_build_goes_on_without_its_terminal() {
+    let site = Site::new();
+    let dir = site.checkout.dir();
+    let build = site.command(&["git", "build", "--dir", dir.to_str().unwrap()]);
+    let mut command = under("--ignore-signal=HUP", &build);
+    let mut building = None;
+    let script = hang(&site, || building = Some(command.spawn().unwrap()));
+    let building = building.unwrap();
+    let status = fs::read_to_string(format!("/proc/{}/status", building.id())).unwrap();
+    assert!(pool_core::machine::ignores_hangup(&status), "{status}");
+    let hive = process::identify(building.id()).unwrap();
+    process::signal(&hive, Signal::INT).unwrap();
+    let output = building.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    ends(&script);
 }
 
 #[test]

@@ -2,10 +2,14 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
+use std::process::Stdio;
+
+use hive::process::{self, Signal};
 
 use serde_json::{Value, json};
 
 use super::Site;
+use crate::util::wait_for;
 
 #[test]
 fn a_checkout_says_where_it_stands() {
@@ -99,6 +103,36 @@ fn a_checkout_moves_to_what_its_upstream_has() {
         text.ends_with(", 1 commit ahead of origin/main\n"),
         "{text}"
     );
+}
+
+#[test]
+fn a_merge_that_has_begun_goes_on_to_its_end() {
+    let site = Site::new();
+    let (begun, go) = (site.user.join("begun"), site.user.join("go"));
+    let slow = format!(
+        "touch '{}'; i=0; while [ ! -e '{}' ] && [ $i -lt 6000 ]; do sleep 0.01; i=$((i+1)); done; cat",
+        begun.display(),
+        go.display()
+    );
+    site.checkout.git(&["config", "filter.slow.smudge", &slow]);
+    site.checkout
+        .push_from_elsewhere(".gitattributes", "more filter=slow\n");
+    site.ok(&["pull"]);
+    let next = site.checkout.push_from_elsewhere("more", "more");
+    let dir = site.checkout.dir();
+    let mut command = site.command(&["git", "pull", "--dir", dir.to_str().unwrap()]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let pulling = command.spawn().unwrap();
+    wait_for("the merge", || begun.exists().then_some(()));
+    let hive = process::identify(pulling.id()).unwrap();
+    process::signal(&hive, Signal::INT).unwrap();
+    let output = pulling.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+    std::fs::write(&go, "").unwrap();
+    wait_for("the end of the merge", || {
+        (site.checkout.git(&["rev-parse", "HEAD"]) == next).then_some(())
+    });
+    assert_eq!(std::fs::read_to_string(dir.join("more")).unwrap(), "more");
 }
 
 #[test]

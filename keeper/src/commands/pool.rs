@@ -31,7 +31,7 @@ Commands:
 `rbee pool --pool NAME COMMAND --help` shows its own help. The exit code is that of rbee-hive.
 ";
 
-/// The commands that [`HELP`] lists, for shells to offer.
+/// The commands that `HELP` lists, for shells to offer.
 pub fn hive_commands() -> impl Iterator<Item = clap::Command> {
     let listed = HELP.lines().skip_while(|line| *line != "Commands:").skip(1);
     let listed = listed.map_while(|line| line.strip_prefix("  ")?.split_once(' '));

@@ -17,6 +17,10 @@ const LEFT: &[(&str, &str)] = &[
         "rbee watch --apply",
         "it ends with Ctrl-C; tests/fleet/watch.rs runs it",
     ),
+    (
+        "rbee import --from",
+        "nothing of Ollama's is here; tests/fleet/import_from.rs runs it",
+    ),
     ("fleet.yaml ─parse→", "a drawing"),
 ];
 

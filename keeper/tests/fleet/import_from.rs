@@ -177,6 +177,44 @@ fn what_ollama_has_is_written_linked_and_served() {
 }
 
 #[test]
+fn a_link_whose_blob_is_gone_leads_to_the_next_one_after_another_import() {
+    let desk = Desk::new();
+    let ollama = Ollama(desk.path("ollama/models"));
+    let old = fs::read(gguf()).unwrap();
+    ollama.model("library/tiny/latest", &[ollama.layer("model", &old)]);
+    let import = || desk.rbee(&["import", "--from", "ollama", "ollama/models", "--yes"]);
+    import().exits(0);
+    desk.rbee(&["plan"]).exits(0).says("1 to spawn");
+    let written = fleet(&desk);
+
+    // As `ollama pull` leaves it: the next weights, and the old ones gone.
+    let next = [&old[..], &[0; 32]].concat();
+    ollama.model("library/tiny/latest", &[ollama.layer("model", &next)]);
+    let blob = |weights: &[u8]| {
+        ollama
+            .0
+            .join(format!("blobs/sha256-{}", Sha256::of(weights)))
+    };
+    fs::remove_file(blob(&old)).unwrap();
+    desk.rbee(&["plan"]).exits(1);
+    import().exits(0).says("  link ");
+    let at = desk.path("models/tiny.gguf");
+    assert_eq!(
+        at.canonicalize().unwrap(),
+        blob(&next).canonicalize().unwrap()
+    );
+    assert_eq!(fs::read_dir(desk.path("models")).unwrap().count(), 1);
+    assert_eq!(fleet(&desk), written);
+    desk.rbee(&["plan"]).exits(0).says("1 to spawn");
+
+    // What a person put there stays.
+    fs::remove_file(&at).unwrap();
+    std::os::unix::fs::symlink("/nowhere/mine.gguf", &at).unwrap();
+    import().exits(1).says("there is another file already");
+    assert_eq!(fs::read_link(&at).unwrap(), Path::new("/nowhere/mine.gguf"));
+}
+
+#[test]
 fn what_llama_swap_starts_is_added_to_the_fleet() {
     let desk = Desk::new();
     desk.write("# Ours.\nversion: 1\nfleet: test\npools:\n  here: { connect: local, devices: [cpu, \"cuda:0\"] }\n  far: { connect: ssh://far, devices: [cpu] }\n");

@@ -50,13 +50,11 @@ impl ServeError {
 }
 
 /// Takes the address. One that others reach needs tokens.
-pub async fn bind(address: SocketAddr, asks_token: bool) -> Result<TcpListener, ServeError> {
+pub fn bind(address: SocketAddr, asks_token: bool) -> Result<TcpListener, ServeError> {
     if !asks_token && !address.ip().is_loopback() {
         return Err(ServeError::NotLoopback(address));
     }
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| ServeError::Listen { address, source })
+    connections::listen(address).map_err(|source| ServeError::Listen { address, source })
 }
 
 const CONNECTIONS: connections::Limits = connections::Limits {

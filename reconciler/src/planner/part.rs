@@ -24,23 +24,28 @@ pub fn part(drift: &Drift, desired: &Desired, targets: &Targets, options: Option
     if targets.is_all() {
         return whole;
     }
-    let scope = Scope { desired, targets };
-    let (mut drift, mut part) = (drift.clone(), whole.clone());
-    // With less to be done, less may be needed.
-    loop {
-        let rest = scope.restrict(&drift, &part);
-        if rest == drift {
-            break;
+    let scope = |hopes| Scope {
+        desired,
+        targets,
+        options,
+        hopes,
+    };
+    let (_, mut part) = scope(false).narrow(drift, &whole);
+    let blocked = whole.blocked.len().saturating_sub(part.blocked.len());
+    if !part.blocked.is_empty() {
+        // What is left out may have taken their places; none of those that have one loses it to them.
+        let (drift, hoped) = scope(true).narrow(drift, &whole);
+        let (_, hoped) = scope(false).narrow(&drift, &hoped);
+        if keys(&part.actions).is_subset(&keys(&hoped.actions)) {
+            part = hoped;
         }
-        part = plan(&rest, options);
-        drift = rest;
     }
     let stays = keys(&part.actions);
     let left = |action: &&Action| !stays.contains(&key(action));
     let actions = whole.actions.iter().filter(left).cloned().collect();
     let left_out = LeftOut {
         targets: targets.clone(),
-        blocked: whole.blocked.len().saturating_sub(part.blocked.len()),
+        blocked,
         unknown: whole.unknown.len().saturating_sub(part.unknown.len()),
         totals: Plan { actions, ..whole }.totals(),
     };
@@ -98,16 +103,33 @@ fn keys(actions: &[Action]) -> Keys {
 struct Scope<'a> {
     desired: &'a Desired,
     targets: &'a Targets,
+    options: Options,
+    /// What is asked for and blocked is tried again, else it stays blocked.
+    hopes: bool,
 }
 
 impl Scope<'_> {
+    /// The drift and the plan that are left once all that stays is needed.
+    fn narrow(&self, drift: &Drift, plan: &Plan) -> (Drift, Plan) {
+        let (mut drift, mut part) = (drift.clone(), plan.clone());
+        // With less to be done, less may be needed.
+        loop {
+            let rest = self.restrict(&drift, &part);
+            if rest == drift {
+                return (drift, part);
+            }
+            part = super::plan(&rest, self.options);
+            drift = rest;
+        }
+    }
+
     /// The drift without what this plan of it does for nothing that is asked for.
     fn restrict(&self, drift: &Drift, plan: &Plan) -> Drift {
         let kept = self.kept(drift, plan);
         let mut pools = BTreeMap::new();
         for (pool, state) in &drift.pools {
             let state = match state {
-                PoolDrift::Unknown(_) if !self.targets.take_of(pool, self.desired) => continue,
+                PoolDrift::Unknown(_) if !self.targets.may_take_of(pool) => continue,
                 PoolDrift::Unknown(unknown) => PoolDrift::Unknown(unknown.clone()),
                 PoolDrift::Known(known) => {
                     PoolDrift::Known(Box::new(self.known(pool, known, plan, &kept)))
@@ -121,12 +143,14 @@ impl Scope<'_> {
         }
     }
 
-    /// What is asked for, all that it needs, and the other half of each replacement.
+    /// What is asked for, all that it needs, the other half of each replacement, and what serves a model in place of one
+    /// that is no longer declared.
     fn kept(&self, drift: &Drift, plan: &Plan) -> Keys {
         let models = models(drift);
         let halves = halves(plan);
         let asked = plan.actions.iter();
-        let asked = asked.filter(|action| self.is_asked_for(action, &models));
+        let asked = asked
+            .filter(|action| self.is_asked_for(action, &models) || self.hopes_for(action, plan));
         let mut open: Vec<ActionId> = asked.map(|action| action.id).collect();
         let mut ids: BTreeSet<ActionId> = open.iter().copied().collect();
         while let Some(action) = open.pop().and_then(|id| plan.action(id)) {
@@ -135,7 +159,9 @@ impl Scope<'_> {
                 need.is_some_and(|need| is_needed(action, need, &models))
             });
             let halves = halves.get(&action.id).into_iter().flatten();
-            open.extend(needs.chain(halves).filter(|id| ids.insert(**id)));
+            let with = links(action, plan).chain(successors(action, plan, &models));
+            let with: Vec<ActionId> = needs.chain(halves).copied().chain(with).collect();
+            open.extend(with.into_iter().filter(|id| ids.insert(*id)));
         }
         let kept = plan
             .actions
@@ -173,23 +199,48 @@ impl Scope<'_> {
         self.targets.take(&action.pool, model, worker)
     }
 
-    /// What is kept of a pool; what is asked for and blocked stays so.
+    /// A worker that is asked for and blocked on its pool would need it, or the room that it makes.
+    fn hopes_for(&self, action: &Action, plan: &Plan) -> bool {
+        let helps = matches!(
+            action.kind,
+            ActionKind::Install { .. }
+                | ActionKind::Link { .. }
+                | ActionKind::Stop {
+                    for_spawn: false,
+                    ..
+                }
+        );
+        let workers = || {
+            self.desired
+                .pools
+                .get(&action.pool)
+                .map(|pool| &pool.workers)
+        };
+        self.hopes
+            && helps
+            && workers().into_iter().flatten().any(|(address, worker)| {
+                let is_taken = self
+                    .targets
+                    .take(&action.pool, Some(&worker.model), Some(address));
+                is_taken && why(plan, &action.pool, &worker_at(address)).is_some()
+            })
+    }
+
+    /// What is kept of a pool; what is asked for and blocked stays so, unless there is hope.
     fn known(&self, pool: &PoolName, known: &KnownDrift, plan: &Plan, kept: &Keys) -> KnownDrift {
         let has = |does: Does| kept.contains(&(pool.clone(), does));
-        let why = |what: &str| {
-            let mut blocked = plan.blocked.iter();
-            let found = blocked.find(|blocked| blocked.pool == *pool && blocked.what == what);
-            found.map(|blocked| blocked.why.clone())
-        };
+        let why = |what: &str| why(plan, pool, what);
         let wanted = self.desired.pools.get(pool);
         let takes = |model: Option<&ModelId>, worker: Option<&WorkerAddress>| {
             self.targets.take(pool, model, worker)
         };
-        // A model is asked for with a worker that serves it.
-        let takes_model = |model: &ModelId| {
+        // The workers that are asked for and serve a model.
+        let users = |model: &ModelId| {
             let workers = wanted.into_iter().flat_map(|wanted| &wanted.workers);
-            let mut users = workers.filter(|(_, worker)| worker.model == *model);
-            takes(Some(model), None) || users.any(|(address, _)| takes(Some(model), Some(address)))
+            let users = workers.filter(|(_, worker)| worker.model == *model);
+            let users = users.map(|(address, _)| address);
+            let taken = users.filter(|address| takes(Some(model), Some(address)));
+            taken.collect::<Vec<_>>()
         };
         let binaries = match &known.binaries {
             Some(Binaries::Install { .. }) if !has(Does::Install) => None,
@@ -200,8 +251,16 @@ impl Scope<'_> {
             if has(Does::Bring(id.clone())) {
                 return Some((id.clone(), model.clone()));
             }
-            let why = takes_model(id).then(|| why(&format!("model {id}")))??;
-            Some((id.clone(), ModelDrift::Blocked { why }))
+            let users = users(id);
+            let is_asked_for = takes(Some(id), None) || !users.is_empty();
+            let blocked = is_asked_for.then(|| why(&format!("model {id}"))).flatten();
+            let mut users = users.into_iter();
+            if self.hopes
+                && (blocked.is_some() || users.any(|address| why(&worker_at(address)).is_some()))
+            {
+                return Some((id.clone(), model.clone()));
+            }
+            blocked.map(|why| (id.clone(), ModelDrift::Blocked { why }))
         });
         let workers = known.workers.iter().filter_map(|(address, worker)| {
             if has(Does::Spawn(Some(address.clone()))) {
@@ -209,8 +268,13 @@ impl Scope<'_> {
             }
             let model = wanted.and_then(|wanted| wanted.workers.get(address));
             let model = model.map(|worker| &worker.model);
-            let why = takes(model, Some(address)).then(|| why(&format!("worker {address}")))??;
-            Some((address.clone(), WorkerDrift::Blocked { why }))
+            let why = takes(model, Some(address)).then(|| why(&worker_at(address)))??;
+            let blocked = if self.hopes {
+                worker.clone()
+            } else {
+                WorkerDrift::Blocked { why }
+            };
+            Some((address.clone(), blocked))
         });
         let updates = known.updates.iter().filter(|update| {
             has(match &update.subject {
@@ -262,6 +326,18 @@ impl Scope<'_> {
             ..known.clone()
         }
     }
+}
+
+/// How a worker is called where it is blocked.
+fn worker_at(address: &WorkerAddress) -> String {
+    format!("worker {address}")
+}
+
+/// Why a thing of a pool is blocked, where it is.
+fn why(plan: &Plan, pool: &PoolName, what: &str) -> Option<String> {
+    let mut blocked = plan.blocked.iter();
+    let found = blocked.find(|blocked| blocked.pool == *pool && blocked.what == what);
+    found.map(|blocked| blocked.why.clone())
 }
 
 /// The models of the workers that are there.
@@ -332,4 +408,39 @@ fn halves(plan: &Plan) -> BTreeMap<ActionId, Vec<ActionId>> {
         }
     }
     halves
+}
+
+/// What has the pool of a spawn know the orchestrator. It is no need, but without it nobody finds the worker.
+fn links(action: &Action, plan: &Plan) -> impl Iterator<Item = ActionId> {
+    let is_spawn = matches!(action.kind, ActionKind::Spawn { .. });
+    let before = action.after.iter().filter_map(|id| plan.action(*id));
+    let links =
+        before.filter(move |before| is_spawn && matches!(before.kind, ActionKind::Link { .. }));
+    links.map(|link| link.id)
+}
+
+/// The spawns of the model that an undeclared worker serves which stops: those of its pool, else the first of another.
+fn successors(action: &Action, plan: &Plan, models: &Models) -> Vec<ActionId> {
+    let ActionKind::Stop {
+        worker,
+        for_spawn: false,
+        ..
+    } = &action.kind
+    else {
+        return Vec::new();
+    };
+    let Some(model) = models.get(&(&action.pool, worker)) else {
+        return Vec::new();
+    };
+    let spawns = plan.actions.iter().filter(
+        |spawn| matches!(&spawn.kind, ActionKind::Spawn { spec, .. } if spec.model == **model),
+    );
+    let (here, elsewhere): (Vec<&Action>, Vec<&Action>) =
+        spawns.partition(|spawn| spawn.pool == action.pool);
+    let successors = if here.is_empty() {
+        elsewhere.get(..1).unwrap_or_default()
+    } else {
+        &here[..]
+    };
+    successors.iter().map(|spawn| spawn.id).collect()
 }

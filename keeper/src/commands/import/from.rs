@@ -100,14 +100,24 @@ impl Left {
         }
     }
 
+    /// For a terminal, which takes no orders from what others wrote.
     fn line(&self) -> String {
         let Self {
             model, what, why, ..
         } = self;
-        match model {
-            Some(model) => format!("  {model}: {what}: {why}\n"),
-            None => format!("  {what}: {why}\n"),
+        let line = match model {
+            Some(model) => format!("{model}: {what}: {why}"),
+            None => format!("{what}: {why}"),
+        };
+        let mut shown = String::from("  ");
+        for c in line.chars() {
+            if c.is_control() {
+                shown.extend(c.escape_default());
+            } else {
+                shown.push(c);
+            }
         }
+        shown + "\n"
     }
 }
 
@@ -151,9 +161,10 @@ pub fn run(
         left,
         ..
     } = adding;
+    let is_nothing = added.is_empty() && links.is_empty();
     if !global.json {
         let from = place.display();
-        let mut text = if added.is_empty() {
+        let mut text = if is_nothing {
             format!("Nothing of {from} is to be imported.\n")
         } else {
             format!("Of {from} to fleet {}:\n", draft.desired.fleet)
@@ -175,7 +186,7 @@ pub fn run(
         terminal.note(&format!("\nNot carried over:\n{lines}"));
     }
     draft.check_written()?;
-    if !added.is_empty() {
+    if !is_nothing {
         if !args.yes {
             confirm(terminal)?;
         }
@@ -222,5 +233,18 @@ fn local_pool(file: &FleetFile, named: Option<String>) -> Result<PoolName, Failu
     match (&named, local.next(), local.next()) {
         (None, Some((only, _)), None) => Ok(only.clone()),
         _ => pool::choose(file, named),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_gives_the_terminal_no_orders() {
+        let mut left = Left::whole("a\rb", "not\nso \u{9b}1mü".into());
+        left.what = "\u{1b}]0;x\u{7}".into();
+        let line = "  a\\rb: \\u{1b}]0;x\\u{7}: not\\nso \\u{9b}1mü\n";
+        assert_eq!(left.line(), line);
     }
 }

@@ -18,7 +18,7 @@ const TOKENS: u32 = 64;
 /// How long a cancelled request may go on, beside two steps of the worker.
 const CANCEL: Duration = Duration::from_secs(1);
 /// How long an answer may take.
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_mins(5);
 /// Answers that may end before they can be cancelled.
 const TRIES: u64 = 5;
 

@@ -1,7 +1,7 @@
 //! Two backends beside each other: how likely each finds the same tokens.
 //!
-//! Teacher-forced: both are given the same text, the question and what the first of them answered so far, and tell the
-//! log-probabilities of what may come next.
+//! Teacher-forced: both are given the same texts, the question word by word and what the first of them goes on with, and tell
+//! the log-probabilities of what may come next.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::report::table::{Cell as Column, Table};
 use crate::stream::{Asked, NextToken};
 use crate::terminal::Paint;
 
-/// Places of an answer that are compared.
+/// Most places of a question and its answer that are compared.
 const PLACES: usize = 32;
 
 /// Two workers of a model, asked the same.
@@ -141,17 +141,22 @@ pub async fn compare(
 ) -> Result<Compared, Failure> {
     let mut sum = Sum::default();
     for question in questions {
+        let mut texts: Vec<String> = beginnings(question);
+        // Then the question, and what the first of them goes on with.
         let mut text = (*question).to_owned();
-        for _ in 0..PLACES {
-            let [one, other] = asked;
-            let (one, other) =
-                tokio::join!(one.next_token(model, &text), other.next_token(model, &text));
-            let (one, other) = (one?, other?);
-            sum.add(&one, &other);
-            if one.text.is_empty() {
+        while texts.len() < PLACES {
+            let next = asked[0].next_token(model, &text).await?;
+            texts.push(text.clone());
+            if next.text.is_empty() {
                 break;
             }
-            text += &one.text;
+            text += &next.text;
+        }
+        for text in &texts {
+            let [one, other] = asked;
+            let (one, other) =
+                tokio::join!(one.next_token(model, text), other.next_token(model, text));
+            sum.add(&one?, &other?);
         }
     }
     Ok(Compared {
@@ -163,6 +168,12 @@ pub async fn compare(
         largest: sum.largest,
         mean: sum.total / sum.tokens.max(1) as f64,
     })
+}
+
+/// What stands before each word of a text but the first.
+fn beginnings(text: &str) -> Vec<String> {
+    let ends = text.match_indices(' ').map(|(at, _)| text[..at].to_owned());
+    ends.filter(|text| !text.is_empty()).take(PLACES).collect()
 }
 
 #[derive(Default)]
@@ -205,6 +216,12 @@ mod tests {
             text: text.to_owned(),
             top: top.collect(),
         }
+    }
+
+    #[test]
+    fn a_text_begins_before_each_of_its_words() {
+        assert_eq!(beginnings("one two  three"), ["one", "one two", "one two "]);
+        assert_eq!(beginnings(" one"), Vec::<String>::new());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The files of the results: `MODEL_SUPPORT.md`, the JSON beside it that later runs read, and JUnit's XML.
+//! The files of the results: `MODEL_SUPPORT.md`, the JSON beside it that later runs read, and `JUnit`'s XML.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -56,7 +56,7 @@ impl Kept {
     }
 }
 
-/// Writes JUnit's XML.
+/// Writes `JUnit`'s XML.
 pub fn junit(path: &Path, results: &Results) -> Result<(), Failure> {
     let xml = results.junit();
     let xml = xml.map_err(|error| Failure::new(format!("cannot write this as XML: {error}")))?;

@@ -102,10 +102,9 @@ impl Matrix<'_> {
 
 fn left_undone(action: &Action, status: Status) -> Option<Undone> {
     let (why, is_failed, unreachable) = match status {
-        Status::Done { .. } => return None,
+        // Why one was skipped, another action says.
+        Status::Done { .. } | Status::Skipped { .. } => return None,
         Status::Failed(fault) => (fault.what, true, fault.unreachable),
-        // Why, another action says.
-        Status::Skipped { .. } => return None,
         Status::NotStarted | Status::Cut => ("interrupted".to_owned(), false, false),
     };
     let address = match &action.kind {

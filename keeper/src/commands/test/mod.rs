@@ -1,14 +1,10 @@
 //! `rbee test`: every check of fleet.yaml, asked of every worker that it names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use jiff::Timestamp;
-use pool_core::device::Backend;
-use pool_core::name::{ModelId, PoolName};
+use pool_core::name::PoolName;
 use reconciler::desired::Desired;
-use reconciler::observed::PoolState;
 use reconciler::resolve::{Known, resolve};
 
 use super::prepare;
@@ -19,7 +15,6 @@ use crate::fleet_file::FleetFile;
 use crate::interrupt::Interrupt;
 use crate::lease::Leases;
 use crate::pools::{self, Pools};
-use crate::report::support::{self, Results};
 use crate::terminal::Terminal;
 use crate::transport::Bundles;
 
@@ -30,11 +25,13 @@ mod compare;
 mod kept;
 mod matrix;
 mod round;
+mod told;
+mod waves;
 
 use cells::Cell;
 use kept::Kept;
-use matrix::{Matrix, Undone};
-use round::Round;
+use matrix::Matrix;
+use waves::Run;
 
 pub async fn run(global: &Global, args: &Test, terminal: Terminal) -> Result<Exit, Failure> {
     let interrupt = Interrupt::listen()?;
@@ -183,241 +180,4 @@ fn wanted(file: &FleetFile, known: &Known) -> Result<Desired, Failure> {
 fn has_ephemeral(file: &FleetFile) -> bool {
     let mut workers = file.fleet.workers.values();
     workers.any(|worker| worker.is_ephemeral())
-}
-
-/// One run over the matrix.
-struct Run<'a> {
-    global: &'a Global,
-    args: &'a Test,
-    matrix: &'a Matrix<'a>,
-    ready: &'a Ready,
-    /// What still holds of the last run is not asked again.
-    earlier: Option<&'a Results>,
-    terminal: Terminal,
-}
-
-/// No worker of the matrix came to any pool.
-fn nowhere(pools: &Pools, failure: &Failure) -> Vec<Undone> {
-    let undone = |pool: &PoolName| Undone {
-        pool: pool.clone(),
-        what: "the matrix".to_owned(),
-        why: failure.report().what,
-        failed: None,
-        unreachable: false,
-    };
-    pools.links.keys().map(undone).collect()
-}
-
-/// What a run found.
-enum Asked {
-    Cells(Vec<support::Cell>),
-    Compared(Vec<compare::Compared>),
-}
-
-impl Run<'_> {
-    /// The workers that are there first, then each model of the ephemeral ones.
-    async fn all(&self, pools: &mut Pools) -> Result<Asked, Failure> {
-        if let Some(backends) = self.args.compare {
-            return self.compare(backends, pools).await;
-        }
-        let (mut waves, mut stay) = (BTreeMap::<&ModelId, Vec<Cell>>::new(), Vec::new());
-        for cell in &self.ready.cells {
-            if cell.is_ephemeral {
-                waves.entry(&cell.model).or_default().push(cell.clone());
-            } else {
-                stay.push(cell.clone());
-            }
-        }
-        let board = board::Board::new(self.terminal, self.matrix.output, self.ready.cells.len());
-        let mut found = self.round(pools, &board, &[]).ask(stay).await;
-        for (model, cells) in waves {
-            let (cells, holding) = self.still_holding(cells, pools);
-            found.extend(holding);
-            if cells.is_empty() {
-                continue;
-            }
-            let undone = match self.bring(pools, Some(model)).await {
-                Ok(undone) => undone,
-                // The cells that were asked stay what they are.
-                Err(failure) => nowhere(pools, &failure),
-            };
-            found.extend(self.round(pools, &board, &undone).ask(cells).await);
-        }
-        found.sort_by(|one, other| (&one.worker, &one.check).cmp(&(&other.worker, &other.check)));
-        Ok(Asked::Cells(found))
-    }
-
-    fn round<'a>(
-        &'a self,
-        pools: &'a Pools,
-        board: &'a board::Board,
-        undone: &'a [Undone],
-    ) -> Round<'a> {
-        Round {
-            fleet: &self.matrix.file.fleet,
-            desired: &self.ready.desired,
-            pools,
-            board,
-            undone,
-            earlier: self.earlier,
-            patience: Duration::from_secs(self.args.wait),
-        }
-    }
-
-    /// The cells that have to be asked, and the results of those that do not.
-    fn still_holding(&self, cells: Vec<Cell>, pools: &Pools) -> (Vec<Cell>, Vec<support::Cell>) {
-        let (mut open, mut holding) = (Vec::new(), Vec::new());
-        for cell in cells {
-            let key = cells::key_to_be(&cell, &self.ready.desired, &pools.observed);
-            let found =
-                key.and_then(|key| self.earlier?.still_holds(&cell.check, &cell.worker, &key));
-            match found {
-                Some(found) => holding.push(found.clone().keep()),
-                None => open.push(cell),
-            }
-        }
-        (open, holding)
-    }
-
-    /// Makes the ephemeral workers be those of this model.
-    async fn bring(
-        &self,
-        pools: &mut Pools,
-        model: Option<&ModelId>,
-    ) -> Result<Vec<Undone>, Failure> {
-        let known = Known {
-            tested: model.into_iter().cloned().collect(),
-            ..self.ready.known.clone()
-        };
-        let desired = wanted(self.matrix.file, &known)?;
-        // What is begun here is ended by `stop`.
-        let interrupt = Interrupt::listen()?;
-        self.matrix.bring(&desired, pools, &interrupt).await
-    }
-
-    /// Leaves no ephemeral worker behind.
-    async fn stop(&self, pools: &mut Pools) -> Result<(), Failure> {
-        if !has_ephemeral(self.matrix.file) {
-            return Ok(());
-        }
-        // An interruption may have come while one was started.
-        pools.observe_again().await;
-        let is_open = |pools: &Pools, name: &PoolName| {
-            let state = pools.observed.pools.get(name);
-            matches!(state, Some(PoolState::Known(_) | PoolState::Bare(_)))
-        };
-        let cells = self.ready.cells.iter().filter(|cell| cell.is_ephemeral);
-        let used: BTreeSet<&PoolName> = cells
-            .map(|cell| &cell.worker.pool)
-            .filter(|pool| self.ready.answered.contains(*pool))
-            .collect();
-        if used.iter().any(|pool| !is_open(pools, pool)) {
-            // A hive ends with what was cut in the middle.
-            self.matrix.leases.end().await;
-            std::mem::take(pools).close().await;
-            *pools = pools::observe(&self.matrix.file.fleet, &self.global.transport()).await?;
-            self.matrix.leases.take(pools).await?;
-        }
-        let help = "the next `rbee test` or `rbee apply` stops what is left of the matrix";
-        if let Some(pool) = used.iter().find(|pool| !is_open(pools, pool)) {
-            let what = format!(
-                "pool `{pool}` does not answer any more: a worker of the matrix may run there"
-            );
-            return Err(Failure::new(what).help(help).exit(Exit::UNREACHABLE));
-        }
-        let undone = self.bring(pools, None).await?;
-        match undone.first() {
-            None => Ok(()),
-            Some(Undone {
-                pool, what, why, ..
-            }) => Err(Failure::new(format!("{pool}: {what}: {why}")).help(help)),
-        }
-    }
-
-    /// For each model that has workers on both backends.
-    async fn compare(&self, backends: [Backend; 2], pools: &mut Pools) -> Result<Asked, Failure> {
-        let pairs = compare::pairs(&self.ready.cells, backends);
-        if pairs.is_empty() {
-            let [one, other] = backends;
-            let what = format!("no model has a worker on {one} and one on {other}");
-            let at = self.matrix.file.path.display().to_string();
-            return Err(Failure::new(what).at(at));
-        }
-        let mut compared = Vec::new();
-        for (model, pair) in pairs {
-            let mut undone = Vec::new();
-            if pair.iter().any(|cell| cell.is_ephemeral) {
-                undone = self.bring(pools, Some(model)).await?;
-            }
-            let board = board::Board::new(self.terminal, self.matrix.output, 1);
-            let round = self.round(pools, &board, &undone);
-            let questions: BTreeSet<&str> = self
-                .ready
-                .cells
-                .iter()
-                .filter(|cell| cell.model == *model)
-                .map(|cell| cell.question.prompt())
-                .collect();
-            let questions: Vec<&str> = questions.into_iter().collect();
-            compared.push(round.compare(model, pair, &questions).await?);
-        }
-        Ok(Asked::Compared(compared))
-    }
-}
-
-impl Asked {
-    /// Prints and keeps it.
-    fn tell(
-        self,
-        global: &Global,
-        args: &Test,
-        kept: Option<Kept>,
-        earlier: Option<Results>,
-        ready: &Ready,
-        terminal: Terminal,
-    ) -> Result<Exit, Failure> {
-        let fleet = ready.desired.fleet.clone();
-        let cells = match self {
-            Self::Compared(compared) => {
-                let document = compare::Document::new(fleet, args.tolerance, compared);
-                let exit = document.exit();
-                let text = || document.text(terminal.style());
-                super::result(global, terminal, "test", exit, &document, text)?;
-                return Ok(exit);
-            }
-            Self::Cells(cells) => cells,
-        };
-        let results = Results {
-            version: Results::VERSION,
-            fleet,
-            rbee: pool_core::VERSION.to_owned(),
-            at: Timestamp::now(),
-            cells,
-        };
-        let exit = results.exit();
-        let write = || {
-            if let Some(path) = &args.junit {
-                kept::junit(path, &results)?;
-            }
-            match kept {
-                Some(kept) => kept.save(&results.clone().with_others(earlier, &ready.all)),
-                None => Ok(()),
-            }
-        };
-        // What was found is told, whatever becomes of the files.
-        let written = write();
-        let text = || results.text(terminal.style());
-        super::result(global, terminal, "test", exit, &results, text)?;
-        match written {
-            Err(failure) if exit == Exit::DONE => {
-                terminal.failure(&failure);
-                Ok(Exit::ERROR)
-            }
-            Err(failure) => {
-                terminal.failure(&failure);
-                Ok(exit)
-            }
-            Ok(()) => Ok(exit),
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! The results for CI, as JUnit's XML: a suite for each worker, a case for each check.
+//! The results for CI, as `JUnit`'s XML: a suite for each worker, a case for each check.
 
 use std::time::Duration;
 

@@ -66,6 +66,7 @@ models:
 workers:
   chat:  { model: qwen, on: [\"*/cpu\"], slots: 8, context: 4096 }
   every: { models: [tiny, qwen], on: [box/cuda:0, here/cpu], replicas: 2, protect: true }
+  probe: { model: qwen, on: [here/cpu], ephemeral: true }
 ",
     },
     Section {
@@ -105,7 +106,7 @@ orchestrator:
         example: "\
 checks:
   smoke: { workers: \"*\", prompt: \"What is the capital of France?\", expect: Paris, max_tokens: 16 }
-  sums:  { workers: [chat, every], prompt: \"What is 2 + 3?\", expect: \"5\" }
+  sums:  { workers: [chat, every], prompt: \"What is 2 + 3?\", pattern: '^\\s*5\\b' }
 ",
     },
 ];

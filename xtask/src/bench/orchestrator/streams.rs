@@ -41,6 +41,9 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
                 (ours.peer, gap.peer) = (Some(ended), Some(late));
                 continue;
             }
+            if ended < STREAMS as f64 {
+                say(&format!("streams: not all came: {}", told["failed"]));
+            }
             (ours.ours, gap.ours) = (ended, late);
             memory.extend(proxy.peak().map(|peak| Round {
                 ours: peak,

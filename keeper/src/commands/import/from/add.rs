@@ -58,6 +58,10 @@ impl<'a> Adding<'a> {
         };
         if let Some(there) = self.draft.fleet.models.get(&model) {
             let is_same = there.source.value.to_string() == source;
+            if is_same && let Some(link) = link.filter(Link::mends) {
+                self.links.push(link);
+                return Ok(());
+            }
             let which = if is_same { "it" } else { "another model" };
             return Err(format!("fleet.yaml has {which} already, as {model}"));
         }

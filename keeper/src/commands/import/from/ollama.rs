@@ -4,7 +4,7 @@
 //! `manifest` in <https://github.com/ollama/ollama>.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use pool_core::digest::Sha256;
@@ -233,10 +233,15 @@ fn text(folder: &Path, layer: &Layer) -> Result<String, String> {
 
 fn read_text(path: &Path) -> Result<String, String> {
     let failed = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
-    if path.metadata().map_err(failed)?.len() > LONGEST_TEXT {
+    let file = pool_core::folder::open(path).map_err(failed)?;
+    let mut text = String::new();
+    file.take(LONGEST_TEXT + 1)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    if text.len() as u64 > LONGEST_TEXT {
         return Err(failed(ErrorKind::FileTooLarge.into()));
     }
-    std::fs::read_to_string(path).map_err(failed)
+    Ok(text)
 }
 
 /// What the model's own file sets: `PARAMETER` of a Modelfile.
@@ -307,6 +312,19 @@ mod tests {
             let [host, namespace, model, tag] = parts;
             assert_eq!(called(host, namespace, model, tag), name);
         }
+    }
+
+    #[test]
+    fn a_text_that_has_no_end_is_not_read() {
+        let error = read_text(Path::new("/dev/zero")).unwrap_err();
+        assert_eq!(error, "cannot read /dev/zero: it is not a regular file");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text");
+        let longest = "x".repeat(1 << 20);
+        std::fs::write(&path, &longest).unwrap();
+        assert_eq!(read_text(&path).unwrap(), longest);
+        std::fs::write(&path, longest + "x").unwrap();
+        assert!(read_text(&path).unwrap_err().contains("file too large"));
     }
 
     #[test]

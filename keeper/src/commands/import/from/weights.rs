@@ -1,5 +1,6 @@
 //! A GGUF file of another program: whether workers can serve it, and how fleet.yaml names it.
 
+use std::ffi::OsStr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -79,7 +80,7 @@ pub fn source(
     }
     let name = format!("{LINKS}/{model}.gguf");
     let at = folder.join(&name);
-    if at.symlink_metadata().is_ok() && !leads(&at, &to) {
+    if at.symlink_metadata().is_ok() && !leads(&at, &to) && !is_lost(&at) {
         return Err(format!("there is another file already: {}", at.display()));
     }
     Ok((format!("./{name}"), Some(Link { at, to })))
@@ -89,18 +90,42 @@ fn leads(at: &Path, to: &Path) -> bool {
     std::fs::read_link(at).is_ok_and(|there| there == to)
 }
 
+/// Whether it is a link to a blob that is there no more: another program takes away what none of its models has.
+fn is_lost(at: &Path) -> bool {
+    let is_of_blob = std::fs::read_link(at).is_ok_and(|to| {
+        let name = to.file_name().and_then(OsStr::to_str);
+        name.is_some_and(|name| name.starts_with("sha256-"))
+    });
+    is_of_blob && matches!(at.try_exists(), Ok(false))
+}
+
 impl Link {
+    /// Whether it takes the place of one that has lost its file.
+    pub fn mends(&self) -> bool {
+        is_lost(&self.at)
+    }
+
     pub fn make(&self) -> Result<(), Failure> {
         if leads(&self.at, &self.to) {
             return Ok(());
         }
         let folder = self.at.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)
-            .and_then(|()| symlink(&self.to, &self.at))
+            .and_then(|()| self.put(folder))
             .map_err(|error| {
                 Failure::new(format!("cannot make a link: {error}"))
                     .at(self.at.display().to_string())
                     .help("fleet.yaml is as it was")
             })
+    }
+
+    fn put(&self, folder: &Path) -> std::io::Result<()> {
+        if !self.mends() {
+            return symlink(&self.to, &self.at);
+        }
+        let mut link = tempfile::Builder::new();
+        let link = link.prefix(".link");
+        let link = link.make_in(folder, |at| symlink(&self.to, at))?;
+        Ok(link.into_temp_path().persist(&self.at)?)
     }
 }

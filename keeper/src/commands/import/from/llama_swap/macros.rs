@@ -8,6 +8,9 @@ use super::entries;
 /// The port that llama-swap chooses. It stays as it is.
 pub const PORT: &str = "${PORT}";
 
+/// Bytes of the longest command: macros that hold each other grow without end.
+const LONGEST: usize = 1 << 20;
+
 /// Names and values in the order of the file: one may hold those before it.
 #[derive(Debug, Default, Clone)]
 pub struct Macros(Vec<(String, String)>);
@@ -38,9 +41,9 @@ impl Macros {
     pub fn expand(&self, text: &str, model: &str) -> Result<String, String> {
         let mut text = text.to_owned();
         for (name, value) in self.0.iter().rev() {
-            text = text.replace(&format!("${{{name}}}"), value);
+            text = replaced(&text, &format!("${{{name}}}"), value)?;
         }
-        text = text.replace("${MODEL_ID}", model);
+        text = replaced(&text, "${MODEL_ID}", model)?;
         let mut expanded = String::new();
         let mut rest = &*text;
         while let Some((before, after)) = rest.split_once("${") {
@@ -62,7 +65,25 @@ impl Macros {
                 }
             }
             rest = behind;
+            check(expanded.len() + rest.len())?;
         }
         Ok(expanded + rest)
     }
+}
+
+/// Nothing is written where it would be too long.
+fn replaced(text: &str, name: &str, value: &str) -> Result<String, String> {
+    let count = text.matches(name).count();
+    let rest = text.len() - count * name.len();
+    check(rest.saturating_add(count.saturating_mul(value.len())))?;
+    Ok(text.replace(name, value))
+}
+
+fn check(length: usize) -> Result<(), String> {
+    if length > LONGEST {
+        return Err(format!(
+            "its command is longer than {LONGEST} bytes with its macros in place"
+        ));
+    }
+    Ok(())
 }

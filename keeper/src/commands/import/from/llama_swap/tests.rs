@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use pool_core::device::Device;
@@ -89,6 +90,21 @@ apiKeys: [sk-secret]
             (false, "groups"),
             (false, "apiKeys"),
         ]
+    );
+}
+
+#[test]
+fn macros_that_grow_without_end_are_refused() {
+    let mut text = "macros:\n  m0: /models/a.gguf\n".to_owned();
+    for (before, n) in (1..40).enumerate() {
+        writeln!(text, "  m{n}: \"${{m{before}}}${{m{before}}}\"").unwrap();
+    }
+    text += "models: { x: { cmd: 'llama-server -m ${m39}' } }\n";
+    let reading = read(&text).unwrap();
+    assert_eq!(reading.found.len(), 0);
+    assert_eq!(
+        reading.left[0].why,
+        "its command is longer than 1048576 bytes with its macros in place"
     );
 }
 
