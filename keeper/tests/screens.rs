@@ -1,4 +1,4 @@
-//! What a person sees on a terminal of 80 and of 140 columns, and what a pipe gets: `plan`, `apply` when its bars are gone, `status`.
+//! What a person sees on a terminal of 80 and of 140 columns, and what a pipe gets: `plan`, `apply` when its bars are gone, `status`, `test`.
 //!
 //! The terminal is tmux. What differs from machine to machine and from run to run is replaced before it is compared.
 
@@ -20,9 +20,11 @@ models:
   tiny: { source: ./models-of-the-whole-house/tiny-llama }
 workers:
   chat: { model: tiny, on: [here/cpu], slots: 4 }
+checks:
+  capital: { prompt: What is the capital of France?, expect: Paris }
 ";
 
-const COMMANDS: [&[&str]; 3] = [&["plan"], &["apply", "--yes"], &["status"]];
+const COMMANDS: [&[&str]; 4] = [&["plan"], &["apply", "--yes"], &["status"], &["test"]];
 
 fn desk() -> Desk {
     let desk = Desk::new();

@@ -25,7 +25,7 @@ async fn a_worker_registers_serves_drains_and_comes_back() {
             Some(&crate::support::task(json!({}))),
         )
         .await;
-    assert_eq!(nobody.status(), StatusCode::NOT_FOUND);
+    assert_eq!(nobody.status(), StatusCode::SERVICE_UNAVAILABLE);
 
     let path = "/v2/workers/register";
     let answer = daemon

@@ -1,8 +1,11 @@
 //! A screen without what differs from machine to machine and from run to run.
 
 /// The columns whose values do, by what they are called.
-const VARYING: [&str; 8] = [
+const VARYING: [&str; 11] = [
     "HOST",
+    "FIRST TOKEN",
+    "LOAD",
+    "CANCEL",
     "MEMORY",
     "DISK FREE",
     "BUILD",
