@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use std::str::FromStr;
 
 use pool_core::rpc::{ErrorCode, HiveError};
 use serde::de::DeserializeOwned;
@@ -50,6 +51,23 @@ pub fn remove_broken_off(folder: &Path) -> Result<()> {
         Ok(())
     };
     remove().map_err(|e| io_error("clean up", folder, &e))
+}
+
+/// What the JSON files of a folder are named for, in no order; of other files nothing. A folder that is not there has none.
+pub fn names<T: FromStr>(folder: &Path) -> Result<Vec<T>> {
+    let failed = |e: io::Error| io_error("read", folder, &e);
+    let entries = match folder.read_dir() {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(failed(e)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        let name = name.to_str().and_then(|name| name.strip_suffix(".json"));
+        names.extend(name.and_then(|name| name.parse().ok()));
+    }
+    Ok(names)
 }
 
 /// Makes names that were created, changed or removed in a folder last.

@@ -2,7 +2,6 @@
 //! orchestrators read it again when it changes.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use pool_core::name::FleetName;
 use pool_core::observation::ObservedLink;
@@ -10,7 +9,7 @@ use pool_core::registration::{BaseUrl, FleetLink};
 use pool_core::supply::Secret;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Result, io_error};
+use crate::error::Result;
 use crate::file::{self, read_json, write_json};
 use crate::home::{Home, Locked};
 use crate::serve::token;
@@ -33,20 +32,8 @@ pub fn load(home: &Home, fleet: &FleetName) -> Result<Option<FleetLink>> {
 
 /// Every link, without its secret.
 pub fn observe(home: &Home) -> Result<BTreeMap<FleetName, ObservedLink>> {
-    let folder = home.links();
-    let failed = |e: io::Error| io_error("read", &folder, &e);
-    let entries = match folder.read_dir() {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        Err(e) => return Err(failed(e)),
-    };
     let mut links = BTreeMap::new();
-    for entry in entries {
-        let name = entry.map_err(failed)?.file_name();
-        let fleet = name.to_str().and_then(|name| name.strip_suffix(".json"));
-        let Some(fleet) = fleet.and_then(|fleet| fleet.parse::<FleetName>().ok()) else {
-            continue;
-        };
+    for fleet in file::names::<FleetName>(&home.links())? {
         if let Some(link) = load(home, &fleet)? {
             let observed = ObservedLink {
                 token: link.fingerprint(&fleet),

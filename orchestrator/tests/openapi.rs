@@ -41,6 +41,10 @@ async fn schemathesis_finds_no_failure() {
         .env("ORCHESTRATOR_URL", &daemon.url)
         .env("ORCHESTRATOR_TOKEN", TOKEN)
         .env("ORCHESTRATOR_ANSWERS", &answers)
+        .env(
+            "PYTHONPATH",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../examples"),
+        )
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(work.path()));
     let answers = fs::read_to_string(answers).unwrap();

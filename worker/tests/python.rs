@@ -68,6 +68,10 @@ fn schemathesis_finds_no_failure() {
             "--no-color",
         ])
         .env("SCHEMATHESIS_HOOKS", scripts().join("hooks.py"))
+        .env(
+            "PYTHONPATH",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../examples"),
+        )
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(work.path()));
 }

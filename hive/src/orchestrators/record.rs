@@ -1,34 +1,21 @@
 //! `orchestrators/<fleet>.json`: one orchestrator, from the moment before its process is started.
 
-use std::io;
-
 use pool_core::launch::OrchestratorLaunch;
 use pool_core::name::FleetName;
 use pool_core::orchestrator::{ConfigFile, OrchestratorRecord};
 use pool_core::rpc::ErrorCode;
 use pool_core::worker::{ProcessIdentity, WorkerState};
 
-use crate::error::{Result, fail, io_error};
+use crate::error::{Result, fail};
 use crate::file::{self, misnamed, read_json, write_json};
 use crate::home::{Home, Locked};
 use crate::services::Service;
 
 /// All records, by fleet.
 pub fn all(home: &Home) -> Result<Vec<OrchestratorRecord>> {
-    let folder = home.orchestrators();
-    let failed = |e: io::Error| io_error("read", &folder, &e);
-    let entries = match folder.read_dir() {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(failed(e)),
-    };
     let mut records = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(failed)?.file_name();
-        let fleet = name.to_str().and_then(|name| name.strip_suffix(".json"));
-        if let Some(fleet) = fleet.and_then(|fleet| fleet.parse().ok()) {
-            records.extend(load(home, &fleet)?);
-        }
+    for fleet in file::names(&home.orchestrators())? {
+        records.extend(load(home, &fleet)?);
     }
     records.sort_by(|a, b| a.spec.fleet.cmp(&b.spec.fleet));
     Ok(records)

@@ -1,33 +1,20 @@
 //! `workers/<id>.json`: one worker process, from the moment before it is started.
 
-use std::io;
-
 use pool_core::launch::WorkerLaunch;
 use pool_core::name::WorkerId;
 use pool_core::rpc::{ErrorCode, HiveError};
 use pool_core::worker::{ProcessIdentity, WorkerRecord, WorkerState};
 
-use crate::error::{Result, fail, io_error};
+use crate::error::{Result, fail};
 use crate::file::{self, misnamed, read_json, write_json};
 use crate::home::{Home, Locked};
 use crate::services::Service;
 
 /// All records, the oldest first.
 pub fn all(home: &Home) -> Result<Vec<WorkerRecord>> {
-    let folder = home.workers();
-    let failed = |e: io::Error| io_error("read", &folder, &e);
-    let entries = match folder.read_dir() {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(failed(e)),
-    };
     let mut records = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(failed)?.file_name();
-        let id = name.to_str().and_then(|name| name.strip_suffix(".json"));
-        if let Some(id) = id.and_then(|id| id.parse().ok()) {
-            records.extend(load(home, &id)?);
-        }
+    for id in file::names(&home.workers())? {
+        records.extend(load(home, &id)?);
     }
     records.sort_by(|a, b| (a.started_at, &a.id).cmp(&(b.started_at, &b.id)));
     Ok(records)

@@ -1,16 +1,17 @@
 """What schemathesis has to know about an orchestrator that its schema cannot say.
 
 A request may keep to the schema and be refused all the same: for the context or the abilities of its model's workers, or
-because two fields contradict each other. The check here takes the place of `positive_data_acceptance`, which knows no such
-reasons: any other refusal of a valid request is a failure.
+because two fields contradict each other. Any other refusal of a valid request is a failure (`examples/refusals.py`).
 
 An id that only keeps to its pattern is that of no task: every other one is replaced by that of a task submitted for it.
+A worker that was drained is given work again, or no such task would be admitted.
 """
 
 import itertools
 import json
 import os
 
+import refusals
 import requests
 import schemathesis
 
@@ -19,36 +20,27 @@ TOKEN = os.environ["ORCHESTRATOR_TOKEN"]
 # Gets a line for each answer: its operation and its status.
 ANSWERS = os.environ["ORCHESTRATOR_ANSWERS"]
 
-# How the messages of these refusals begin, each after the name of its field.
-REASONS = [
+refusals.only_for([
     "the prompt has ",  # … tokens and asks for …, and the context holds …
     "it has ",  # … tokens, with those of the answer over …
     "a worker without a model knows no probabilities",
     "it needs logprobs to be true",
     "it is another number than max_completion_tokens",
-]
-
-
-@schemathesis.check
-def only_the_model_refuses_valid_requests(ctx, response, case):
-    if case.meta is None or not case.meta.generation.mode.is_positive or response.status_code != 400:
-        return
-    message = json.loads(response.text)["error"]["message"]
-    for violation in message.split("; "):
-        field, _, reason = violation.partition(": ")
-        excused = any(reason.startswith(known) for known in REASONS)
-        assert excused, f"a valid {case.operation.label} was refused: {violation}"
+])
 
 
 turns = itertools.count()
 submitted = set()
 
 
+def post(path, body):
+    answer = requests.post(URL + path, json=body, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60)
+    assert answer.ok, answer.text
+    return answer
+
+
 def submit():
-    task = {"model": "tiny", "prompt": "Say it.", "max_tokens": 3}
-    answer = requests.post(f"{URL}/v2/tasks", json=task, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=60)
-    answer.raise_for_status()
-    return answer.json()["job_id"]
+    return post("/v2/tasks", {"model": "tiny", "prompt": "Say it.", "max_tokens": 3}).json()["job_id"]
 
 
 @schemathesis.hook
@@ -64,5 +56,7 @@ def before_call(context, case, kwargs):
 def after_call(context, case, response):
     if case.operation.label == "POST /v2/tasks" and response.status_code == 202:
         submitted.add(json.loads(response.text)["job_id"])
+    if case.operation.label == "POST /v2/workers/drain" and response.status_code == 204:
+        post("/v2/workers/drain", {"worker": case.body["worker"], "drained": False})
     with open(ANSWERS, "a") as answers:
         answers.write(f"{case.operation.label} {response.status_code}\n")

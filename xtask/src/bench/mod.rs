@@ -14,6 +14,7 @@
 //! | `orchestrator` | what stands between clients and workers, beside nginx, litellm and sglang-router |
 //! | `timed` | a program from its start to its end |
 //! | `python`, `process` | programs of Python; what the system tells of running ones |
+//! | `parts` | measurements of several parts |
 //! | `row`, `table`, `svg`, `page`, `machine`, `report` | the results |
 
 mod checkpoint;
@@ -26,6 +27,7 @@ mod models;
 mod network;
 mod orchestrator;
 mod page;
+mod parts;
 mod peer;
 mod plan;
 mod process;

@@ -27,9 +27,9 @@ use clap::Args;
 
 use super::machine::Machine;
 use super::page;
-use super::report::Report;
+use super::parts::Run;
 use super::row::{Against, Floor, Round, Row, Unit};
-use crate::{root, say, target_dir};
+use crate::{say, target_dir};
 use hub::Hub;
 use pool::Pool;
 use python::HfDownload;
@@ -65,7 +65,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     };
     let programs = Programs::build(&target)?;
     let threads = std::thread::available_parallelism()?.get();
-    let mut machine = Machine::look(threads, format!("{named}; limit: {}", curl::version()?));
+    let machine = Machine::look(threads, format!("{named}; limit: {}", curl::version()?));
     let scratch = tempfile::Builder::new()
         .prefix("models-")
         .tempdir_in(&home)?;
@@ -91,48 +91,23 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         heading: format!("{size} in {FILES} files"),
         rounds: if options.quick { 1 } else { 5 },
     };
-    let mut rows = Vec::new();
-    let mut failures = Vec::new();
     type Part = fn(&Bench) -> anyhow::Result<Vec<Row>>;
     let parts: [(&str, Part); 3] = [
         ("download", download::measure),
         ("copy", copy::measure),
         ("observe", observe::measure),
     ];
-    for (name, measure) in parts {
-        machine.look_for_others();
-        match measure(&bench) {
-            Ok(more) => rows.extend(more),
-            Err(error) => failures.push(format!("{name}: {error:#}")),
-        }
-    }
-    machine.look_for_others();
-    let report = Report {
-        page: &page::MODELS,
+    let run = Run {
         machine,
+        page: &page::MODELS,
         command: options.command(),
-        rows,
+        home: &home,
+        is_full: !options.quick,
     };
-    let dir = options.results(&home, failures.is_empty());
-    report.write(&dir)?;
-    crate::print(&report.text());
-    say(&format!("written: {}", dir.display()));
-    if !failures.is_empty() {
-        bail!("not measured: {}", failures.join("; "));
-    }
-    Ok(())
+    run.measure(&bench, parts)
 }
 
 impl Options {
-    /// A short run, or one where something failed, never takes the place of a full one.
-    fn results(&self, home: &Path, whole: bool) -> PathBuf {
-        if self.quick || !whole {
-            home.join("results")
-        } else {
-            root().join("docs").join("bench")
-        }
-    }
-
     fn command(&self) -> String {
         let quick = if self.quick { " --quick" } else { "" };
         format!("cargo xtask bench models{quick}")

@@ -28,10 +28,10 @@ use clap::Args;
 
 use super::machine::Machine;
 use super::page;
+use super::parts::Run;
 use super::python::Python;
-use super::report::Report;
 use super::row::Row;
-use crate::{root, say, target_dir};
+use crate::{say, target_dir};
 use proxy::{Kind, Proxy};
 use workers::Workers;
 
@@ -87,7 +87,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         .prefix("orchestrator-")
         .tempdir_in(&home)?;
     let threads = std::thread::available_parallelism()?.get();
-    let mut machine = Machine::look(threads, versions.join(", "));
+    let machine = Machine::look(threads, versions.join(", "));
     let bench = Bench {
         programs: &programs,
         python: home.join(GATEWAYS).join("venv").join("bin"),
@@ -96,45 +96,24 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         peers,
         quick: options.quick,
     };
-    let (mut rows, mut failures) = (Vec::new(), Vec::new());
-    for (name, measure) in PARTS {
-        if !options.part.is_empty() && options.part.iter().all(|part| part != name) {
-            continue;
-        }
-        machine.look_for_others();
-        match measure(&bench) {
-            Ok(more) => rows.extend(more),
-            Err(error) => failures.push(format!("{name}: {error:#}")),
-        }
-    }
-    machine.look_for_others();
-    let report = Report {
-        page: &page::ORCHESTRATOR,
+    let is_wanted =
+        |name: &str| options.part.is_empty() || options.part.iter().any(|part| part == name);
+    let run = Run {
         machine,
+        page: &page::ORCHESTRATOR,
         command: options.command(),
-        rows,
+        home: &home,
+        is_full: !options.quick
+            && options.subject == Kind::Orchestratord
+            && options.part.is_empty(),
     };
-    let dir = options.results(&home, failures.is_empty());
-    report.write(&dir)?;
-    crate::print(&report.text());
-    say(&format!("written: {}", dir.display()));
-    if !failures.is_empty() {
-        bail!("not measured: {}", failures.join("; "));
-    }
-    Ok(())
+    run.measure(
+        &bench,
+        PARTS.into_iter().filter(|(name, _)| is_wanted(name)),
+    )
 }
 
 impl Options {
-    /// A short or partial run, or one where something failed, never takes the place of a full one.
-    fn results(&self, home: &Path, whole: bool) -> PathBuf {
-        let is_partial = self.subject != Kind::Orchestratord || !self.part.is_empty();
-        if self.quick || is_partial || !whole {
-            home.join("results")
-        } else {
-            root().join("docs").join("bench")
-        }
-    }
-
     fn command(&self) -> String {
         let mut command = "cargo xtask bench orchestrator".to_owned();
         if self.quick {

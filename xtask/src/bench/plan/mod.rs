@@ -17,12 +17,12 @@ mod site;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 
 use super::machine::Machine;
 use super::page;
-use super::report::Report;
+use super::parts::Run;
 use super::row::Row;
 use crate::{root, say, target_dir};
 use others::Others;
@@ -50,53 +50,29 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     };
     let programs = Programs::build(&target)?;
     let threads = std::thread::available_parallelism()?.get();
-    let mut machine = Machine::look(threads, format!("{named}; limit: {}", ssh_version()?));
+    let machine = Machine::look(threads, format!("{named}; limit: {}", ssh_version()?));
     let bench = Bench {
         programs: &programs,
         others: others.ok(),
         rounds: if options.quick { 1 } else { 5 },
     };
-    let (mut rows, mut failures) = (Vec::new(), Vec::new());
     type Part = fn(&Bench) -> anyhow::Result<Vec<Row>>;
     let parts: [(&str, Part); 3] = [
         ("gather", gather::measure),
         ("hive", hive::measure),
         ("decide", decide::measure),
     ];
-    for (name, measure) in parts {
-        machine.look_for_others();
-        match measure(&bench) {
-            Ok(more) => rows.extend(more),
-            Err(error) => failures.push(format!("{name}: {error:#}")),
-        }
-    }
-    machine.look_for_others();
-    let report = Report {
-        page: &page::PLAN,
+    let run = Run {
         machine,
+        page: &page::PLAN,
         command: options.command(),
-        rows,
+        home: &home,
+        is_full: !options.quick,
     };
-    let dir = options.results(&home, failures.is_empty());
-    report.write(&dir)?;
-    crate::print(&report.text());
-    say(&format!("written: {}", dir.display()));
-    if !failures.is_empty() {
-        bail!("not measured: {}", failures.join("; "));
-    }
-    Ok(())
+    run.measure(&bench, parts)
 }
 
 impl Options {
-    /// A short run, or one where something failed, never takes the place of a full one.
-    fn results(&self, home: &Path, whole: bool) -> PathBuf {
-        if self.quick || !whole {
-            home.join("results")
-        } else {
-            root().join("docs").join("bench")
-        }
-    }
-
     fn command(&self) -> String {
         let quick = if self.quick { " --quick" } else { "" };
         format!("cargo xtask bench plan{quick}")
