@@ -19,6 +19,11 @@ const USAGE: u8 = 64;
 const LAST_SPANS: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
+    // SAFETY: nothing was started yet.
+    #[allow(unsafe_code, reason = "there is one thread only")]
+    unsafe {
+        worker::model::order_by_bus();
+    }
     let launch = match worker::args::parse(std::env::args_os()) {
         Ok(launch) => launch,
         Err(error) => {

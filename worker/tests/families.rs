@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use pool_core::weights::{Dtype, Quantization};
 use serde_json::Value;
-use worker::model::Network;
+use worker::model::{Keep, Network};
 
-use crate::networks::{both, difference, greedy, is_close, logits, model};
+use crate::networks::{EXACT, both, difference, greedy, is_close, logits, model, tensors};
 use crate::support::{examples, read_json};
 
 fn random() -> PathBuf {
@@ -92,6 +93,31 @@ fn the_four_families_and_the_twin_in_gguf_agree_with_transformers() {
                 let ended = ours.last().is_some_and(|&id| text.is_eos(id));
                 assert_eq!(ended, run["stop"] == "eos", "{what}");
             }
+        }
+    }
+}
+
+#[test]
+fn blocks_on_a_device_give_the_answers_of_the_numbers() {
+    for (name, quantize) in [
+        ("tiny-llama-gguf", None),
+        ("tiny-llama", Some(Quantization::Q8_0)),
+    ] {
+        let keep = Keep {
+            dtype: Dtype::Auto,
+            quantize,
+        };
+        let dir = examples().join(name);
+        let mut network = tensors(&dir, keep);
+        let numbers = tensors(&dir, EXACT);
+        let (kept, whole) = (network.memory().weights, numbers.memory().weights);
+        assert!(kept * 2 < whole, "{name}: {kept} of {whole} bytes");
+        let golden = read_json(examples().join(format!("golden/{name}.json")));
+        for run in golden["runs"].as_array().unwrap() {
+            let what = format!("{name}: {}", run["name"]);
+            let theirs = ids(&run["greedy_ids"]);
+            let (ours, _) = greedy(network.as_mut(), &ids(&run["ids"]), theirs.len());
+            assert_eq!(ours, theirs, "{what}");
         }
     }
 }

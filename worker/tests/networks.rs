@@ -13,6 +13,12 @@ use worker::model::{
 /// The largest difference of logits that passes; the values are of the order of 10.
 const CLOSE: f32 = 1e-4;
 
+/// The numbers of the file, whatever they are kept in there.
+pub const EXACT: Keep = Keep {
+    dtype: Dtype::F32,
+    quantize: None,
+};
+
 /// How a test names a set of operations, and the network that computes with it.
 pub type Named = (&'static str, Box<dyn Network>);
 
@@ -33,7 +39,10 @@ pub fn model(dir: &Path) -> Model {
 
 /// The same weights computed by the kernels and by candle's tensors, in f32.
 pub fn both(dir: &Path) -> [Named; 2] {
-    [("kernels", kernels(dir, None)), ("tensors", tensors(dir))]
+    [
+        ("kernels", kernels(dir, None)),
+        ("tensors", tensors(dir, EXACT)),
+    ]
 }
 
 pub fn kernels(dir: &Path, quantize: Option<Quantization>) -> Box<dyn Network> {
@@ -48,11 +57,12 @@ pub fn kernels(dir: &Path, quantize: Option<Quantization>) -> Box<dyn Network> {
     Box::new(Decoder::load(config, context, 4, ops, &checkpoint, &|_| {}).unwrap())
 }
 
-pub fn tensors(dir: &Path) -> Box<dyn Network> {
+pub fn tensors(dir: &Path, keep: Keep) -> Box<dyn Network> {
     let (config, checkpoint) = open(dir);
     let context = config.context.min(4096);
     let device = candle_core::Device::Cpu;
-    let ops = Tensors::new(device, candle_core::DType::F32, &config, context, 4).unwrap();
+    let dtype = candle_core::DType::F32;
+    let ops = Tensors::new(device, dtype, keep, &config, context, 4).unwrap();
     Box::new(Decoder::load(config, context, 4, ops, &checkpoint, &|_| {}).unwrap())
 }
 

@@ -1,4 +1,4 @@
-//! Repository chores: `cargo xtask bench | demo | test | man | dist`.
+//! Repository chores: `cargo xtask demo | test | bench | build | man | dist`.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -9,6 +9,7 @@ use clap::Parser;
 #[cfg(test)]
 mod architecture;
 mod bench;
+mod cuda;
 mod demo;
 mod dist;
 mod man;
@@ -29,6 +30,12 @@ enum Cli {
     Bench(bench::Bench),
     /// Format, lint, build and run every test
     Test,
+    /// Build an optimised worker for the devices of this kind
+    Build {
+        /// For CUDA, and for the CPU; a card or a toolkit need not be here
+        #[arg(long, required = true)]
+        cuda: bool,
+    },
     /// Write manual pages of all programs
     Man {
         /// The folder that they are put into
@@ -48,6 +55,7 @@ fn main() -> ExitCode {
         Cli::Demo { release } => demo::run(release),
         Cli::Bench(what) => bench::run(&what),
         Cli::Test => test::run(),
+        Cli::Build { .. } => cuda::build().map(|_| ()),
         Cli::Man { out } => man::run(&out),
         Cli::Dist { target } => dist::run(target),
     };

@@ -88,14 +88,25 @@ impl<O: Ops> Decoder<O> {
             parts: Weights::places(&config).matrices().map(numbers).sum(),
             done: 0,
         })?;
-        Ok(Self {
+        Ok(Self::new(config, context, slots, ops, weights))
+    }
+
+    /// A decoder with weights that are loaded.
+    pub(super) fn new(
+        config: Config,
+        context: usize,
+        slots: usize,
+        ops: O,
+        weights: Weights<O::Matrix, O::Vector>,
+    ) -> Self {
+        Self {
             config,
             context,
             slots,
             ops,
             weights,
             rows: Rows::default(),
-        })
+        }
     }
 
     fn check(&self, spans: &[Span<'_>]) -> Result<()> {

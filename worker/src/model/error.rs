@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use pool_core::device::Device;
 use pool_core::units::bytes;
 
+use super::device::Absent;
 use super::memory::Need;
 
 use crate::{cpu, gguf};
@@ -29,15 +30,22 @@ pub enum ModelError {
     },
     #[error("a context of {asked} tokens is more than the {most} that the model was made for")]
     Context { asked: usize, most: usize },
-    #[error("the device {device} is not there: {reason}")]
-    Device { device: Device, reason: String },
+    #[error("the device {device} is not there: {source}")]
+    Device { device: Device, source: Absent },
+    #[error(
+        "the device {device} computes wrongly: with weights of {kind}, a small network differs by {difference:.3} from the CPU, as a part of its \
+         largest logit"
+    )]
+    Untrue {
+        device: Device,
+        kind: String,
+        difference: f32,
+    },
     #[error(
         "the model does not fit: it needs {} ({} of weights, {} for {} x {} tokens), {} are free",
         bytes(need.bytes.total()), bytes(need.bytes.weights), bytes(need.bytes.kv), need.slots, need.context, bytes(*free)
     )]
     DoesNotFit { need: Need, free: u64 },
-    #[error("weights are quantised while loading on the CPU only, not on {0}")]
-    Quantize(Device),
     #[error("the system refused memory")]
     NoMemory(#[source] io::Error),
     #[error("the system refused a thread")]
@@ -85,17 +93,10 @@ impl ModelError {
                 "choose a smaller model".to_owned()
             }
             Self::Context { most, .. } => format!("give --context {most} or less"),
-            Self::Device { device, .. } => match device {
-                Device::Cpu => "this should not happen: please report it".to_owned(),
-                Device::Cuda(_) => {
-                    "`nvidia-smi` shows the devices that there are; the worker must be built with the feature `cuda`; give --device cpu to compute on the CPU"
-                        .to_owned()
-                }
-                Device::Metal(_) => {
-                    "the worker must be built with the feature `metal`, on a Mac; give --device cpu to compute on the CPU"
-                        .to_owned()
-                }
-            },
+            Self::Device { device, source } => source.help(*device),
+            Self::Untrue { .. } => {
+                "its driver or this build does not fit the card: update the driver, or give --device cpu".to_owned()
+            }
             Self::DoesNotFit { need, free } => match need.context_that_fits(*free) {
                 Some(context) => format!(
                     "give --context {context} or less, or fewer than {} --slots, or --quantize",
@@ -103,7 +104,6 @@ impl ModelError {
                 ),
                 None => "give --quantize, or choose a smaller model or a larger machine".to_owned(),
             },
-            Self::Quantize(_) => "leave out --quantize, or give --device cpu".to_owned(),
             Self::NoMemory(_) | Self::NoThreads(_) => {
                 "check the limits of this user (`ulimit -a`)".to_owned()
             }

@@ -42,9 +42,9 @@ pub fn scratch(
     shape.scratch(backend, number(slots), number(context), number(threads))
 }
 
-/// Refuses what does not fit.
-pub fn check(need: &Need) -> Result<(), ModelError> {
-    match free() {
+/// Refuses what does not fit into what is free, where that is known.
+pub fn check(need: &Need, free: Option<u64>) -> Result<(), ModelError> {
+    match free {
         Some(free) if need.bytes.total() > free => {
             Err(ModelError::DoesNotFit { need: *need, free })
         }

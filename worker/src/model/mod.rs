@@ -5,6 +5,7 @@
 //! | `options` | what a model is loaded with |
 //! | `config` | `config.json`, or what a GGUF file says in its place, checked |
 //! | `checkpoint` | weights on disk |
+//! | `device` | the device, opened and tried |
 //! | `memory` | whether it fits |
 //! | `weights` | the parts of a decoder |
 //! | `decoder` | the network, written once over a set of operations |
@@ -34,9 +35,11 @@ pub(crate) use checkpoint::gguf_file;
 pub(crate) use config::OneOrMore;
 pub use config::{Config, SUPPORTED};
 pub use decoder::Decoder;
+pub use device::order_by_bus;
 pub use error::ModelError;
 pub use memory::{Need, free as free_memory};
 pub use network::{MOST_ROWS, Memory, Network, Span, Wanted};
+use ops::Plan;
 pub use ops::{Kernels, Ops, Tensors};
 pub use options::{Keep, Options};
 pub use rope::Rope;
@@ -95,8 +98,12 @@ impl Model {
             Device::Cuda(_) | Device::Metal(_) => {
                 let embedding = Weights::places(&config).embedding;
                 let source = checkpoint.source(&embedding.name, &embedding.shape)?;
-                let dtype = keep.tensors(source, options.device)?;
-                let ops = Tensors::new(device, dtype, &config, context, slots)?;
+                let dtype = keep.numbers(source);
+                let backend = options.device.backend();
+                let plan = Plan::new(backend, &checkpoint, &config, keep, dtype, context, slots)?;
+                memory::check(&plan.need, device::free(options.device))?;
+                device::check(options.device, &device, &config, dtype, &plan.kinds)?;
+                let ops = Tensors::new(device, dtype, keep, &config, context, slots)?;
                 Box::new(Decoder::load(
                     config,
                     context,

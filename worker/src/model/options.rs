@@ -7,7 +7,6 @@ use pool_core::device::Device;
 use pool_core::launch::WorkerLaunch;
 use pool_core::weights::{Dtype, Quantization};
 
-use super::error::ModelError;
 use super::weights::MatrixAt;
 use crate::cpu::{Kind, Source};
 
@@ -46,16 +45,13 @@ pub struct Keep {
 }
 
 impl Keep {
-    /// How candle keeps and computes a model on this device, whose file holds its embedding as `source`.
-    pub(super) fn tensors(self, source: Source, device: Device) -> Result<DType, ModelError> {
-        if self.quantize.is_some() {
-            return Err(ModelError::Quantize(device));
-        }
-        Ok(match (self.dtype, source) {
+    /// The numbers that candle computes a model with, whose file holds its embedding as `source`.
+    pub(super) fn numbers(self, source: Source) -> DType {
+        match (self.dtype, source) {
             (Dtype::F32, _) | (Dtype::Auto, Source::F32) => DType::F32,
             (Dtype::F16, _) | (Dtype::Auto, Source::F16) => DType::F16,
             (Dtype::Bf16 | Dtype::Auto, _) => DType::BF16,
-        })
+        }
     }
 
     /// The kind of a matrix that its file holds as `source`.

@@ -73,11 +73,12 @@ impl Kernels {
             kv: kv as u64,
             scratch: scratch(Backend::Cpu, config, slots, context, cpu.threads.count()),
         };
-        memory::check(&memory::Need {
+        let need = memory::Need {
             bytes,
             context,
             slots,
-        })?;
+        };
+        memory::check(&need, memory::free())?;
         let region = |bytes| Region::new(bytes).map_err(ModelError::NoMemory);
         let region_of_weights = region(weights)?;
         let inputs = config.hidden.max(config.intermediate);

@@ -11,7 +11,7 @@ mod tensors;
 use candle_core::Result;
 
 pub use kernels::Kernels;
-pub use tensors::Tensors;
+pub use tensors::{Plan, Tensors};
 
 use super::checkpoint::Checkpoint;
 use super::error::ModelError;

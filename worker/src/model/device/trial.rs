@@ -1,0 +1,222 @@
+//! A device is trusted once it computed what the CPU computes.
+//!
+//! Kernels that do not fit a card or its driver may answer nonsense without an error. So before the weights of a model are read, a
+//! small network with its kinds of weights, its heads and its turns is computed on both: prompts, single tokens of one and of
+//! several sequences at different positions, and a copied beginning.
+
+use candle_core::quantized::GgmlDType;
+use candle_core::{DType, Device as CandleDevice, Result, Tensor};
+use pool_core::device::Device;
+use pool_core::weights::Dtype;
+
+use crate::model::config::Config;
+use crate::model::decoder::Decoder;
+use crate::model::error::ModelError;
+use crate::model::network::{Network, Span, Wanted};
+use crate::model::ops::Tensors;
+use crate::model::options::Keep;
+use crate::model::weights::{Make, MatrixAt, VectorAt, Weights};
+
+/// Tokens of a sequence, and sequences.
+const CONTEXT: usize = 32;
+const SLOTS: usize = 4;
+
+/// Computes the trial of a model with matrices of these kinds; none is numbers of `dtype`.
+pub fn check(
+    device: Device,
+    opened: &CandleDevice,
+    config: &Config,
+    dtype: DType,
+    kinds: &[Option<GgmlDType>],
+) -> std::result::Result<(), ModelError> {
+    for kind in kinds {
+        let ours = steps(&mut network(opened, config, dtype, *kind)?)?;
+        let twin = steps(&mut network(&CandleDevice::Cpu, config, DType::F32, *kind)?)?;
+        let difference = difference(&ours, &twin);
+        if difference > tolerance(dtype, *kind) {
+            let kind = kind.map_or_else(|| format!("{dtype:?}"), |kind| format!("{kind:?}"));
+            return Err(ModelError::Untrue {
+                device,
+                kind,
+                difference,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The largest difference that rounding explains, as a part of the largest logit.
+fn tolerance(dtype: DType, kind: Option<GgmlDType>) -> f32 {
+    match (dtype, kind) {
+        (DType::F32, None) => 1e-3,
+        // A few roundings to 8 bits, of weights that are the same or of what they are multiplied with.
+        _ => 0.05,
+    }
+}
+
+/// The largest difference, as a part of the largest number of the twin; without bound where something is no number.
+fn difference(ours: &[f32], twin: &[f32]) -> f32 {
+    if ours.len() != twin.len() || ours.iter().any(|x| x.is_nan()) {
+        return f32::INFINITY;
+    }
+    let largest = twin
+        .iter()
+        .fold(f32::MIN_POSITIVE, |most, x| most.max(x.abs()));
+    let differences = ours.iter().zip(twin).map(|(a, b)| (a - b).abs() / largest);
+    differences.fold(0.0, f32::max)
+}
+
+/// A network of one layer with the heads of a model, and weights that are the same everywhere.
+fn network(
+    device: &CandleDevice,
+    config: &Config,
+    dtype: DType,
+    kind: Option<GgmlDType>,
+) -> std::result::Result<Decoder<Tensors>, ModelError> {
+    // Whole blocks of 256, whatever the size of a head.
+    let kv_heads = 16;
+    let config = Config {
+        vocab: 512,
+        hidden: 256,
+        intermediate: 512,
+        layers: 1,
+        heads: config.heads / config.kv_heads * kv_heads,
+        kv_heads,
+        tied: false,
+        windows: config.windows.iter().take(1).copied().collect(),
+        ..config.clone()
+    };
+    let keep = Keep {
+        dtype: Dtype::Auto,
+        quantize: None,
+    };
+    let mut ops = Tensors::new(device.clone(), dtype, keep, &config, CONTEXT, SLOTS)?;
+    let weights = Weights::places(&config).make(&mut Random {
+        ops: &mut ops,
+        kind,
+        state: 1,
+    })?;
+    Ok(Decoder::new(config, CONTEXT, SLOTS, ops, weights))
+}
+
+/// Fills a network with numbers that look random.
+struct Random<'a> {
+    ops: &'a mut Tensors,
+    kind: Option<GgmlDType>,
+    state: u32,
+}
+
+impl Random<'_> {
+    /// Numbers from -1 to 1 that bf16 holds exactly: xorshift, Marsaglia, "Xorshift RNGs", 2003.
+    fn numbers(&mut self, count: usize) -> Vec<f32> {
+        let mut next = || {
+            self.state ^= self.state << 13;
+            self.state ^= self.state >> 17;
+            self.state ^= self.state << 5;
+            (f32::from((self.state >> 24) as u8) - 127.5) / 128.0
+        };
+        (0..count).map(|_| next()).collect()
+    }
+}
+
+impl Make<MatrixAt, VectorAt> for Random<'_> {
+    type Matrix = <Tensors as crate::model::ops::Ops>::Matrix;
+    type Vector = Tensor;
+    type Error = ModelError;
+
+    fn matrix(&mut self, at: MatrixAt) -> std::result::Result<Self::Matrix, ModelError> {
+        let (rows, columns) = at.size();
+        // As large as trained ones, so that sums stay of the order of 1.
+        let scale = 1.0 / (columns as f32).sqrt();
+        let scale = scale.log2().floor().exp2();
+        let numbers = self.numbers(rows * columns);
+        let numbers = numbers.into_iter().map(|x| x * scale).collect();
+        let numbers = Tensor::from_vec(numbers, (rows, columns), &CandleDevice::Cpu)?;
+        let kind = self.kind.filter(|_| !at.is_vocabulary);
+        Ok(self.ops.place(&numbers, kind)?)
+    }
+
+    fn vector(&mut self, at: VectorAt) -> std::result::Result<Tensor, ModelError> {
+        let numbers = self.numbers(at.length);
+        Ok(crate::model::ops::Ops::vector(self.ops, numbers)?)
+    }
+}
+
+/// The logits of steps that use every kernel, of few rows and of many.
+fn steps(network: &mut Decoder<Tensors>) -> Result<Vec<f32>> {
+    let tokens: Vec<u32> = (0..20).map(|n| n * 23 % 512).collect();
+    let span = |slot, position: usize, count: usize| Span {
+        slot,
+        position,
+        tokens: &tokens[position..position + count],
+        length: position + count,
+        wanted: Wanted::Last,
+    };
+    let mut logits = Vec::new();
+    for spans in [
+        &[span(0, 0, 12), span(2, 0, 3)][..],
+        &[span(1, 0, 1), span(2, 3, 1)],
+        &[span(0, 12, 1)],
+    ] {
+        logits.extend(network.forward(spans)?);
+    }
+    network.copy(0, 3, 8)?;
+    let ragged = [span(0, 13, 1), span(1, 1, 1), span(2, 4, 1), span(3, 8, 1)];
+    logits.extend(network.forward(&ragged)?);
+    Ok(logits)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn config() -> Config {
+        let text = r#"{ "model_type": "llama", "vocab_size": 32, "hidden_size": 64, "intermediate_size": 128,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,
+            "rms_norm_eps": 1e-5, "rope_theta": 10000.0 }"#;
+        Config::parse(Path::new("config.json"), text).unwrap()
+    }
+
+    #[test]
+    fn a_device_that_computes_as_the_cpu_is_trusted_with_every_kind() {
+        let kinds = [
+            None,
+            Some(GgmlDType::Q8_0),
+            Some(GgmlDType::Q4_0),
+            Some(GgmlDType::Q4K),
+            Some(GgmlDType::Q5K),
+            Some(GgmlDType::Q6K),
+        ];
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            check(
+                Device::Cuda(0),
+                &CandleDevice::Cpu,
+                &config(),
+                dtype,
+                &kinds,
+            )
+            .unwrap();
+        }
+    }
+
+    #[test]
+    fn a_device_that_computes_something_else_is_not() {
+        let right = steps(&mut network(&CandleDevice::Cpu, &config(), DType::F32, None).unwrap());
+        let right = right.unwrap();
+        let other = Config {
+            norm_eps: 1.0,
+            ..config()
+        };
+        let wrong = steps(&mut network(&CandleDevice::Cpu, &other, DType::F32, None).unwrap());
+        let most = tolerance(DType::BF16, None);
+        assert!(difference(&wrong.unwrap(), &right) > most);
+        for (at, x) in [(0, f32::NAN), (right.len() - 1, 1e9)] {
+            let mut wrong = right.clone();
+            wrong[at] = x;
+            assert!(difference(&wrong, &right) > most);
+        }
+        assert!(difference(&right[1..], &right) > most);
+    }
+}

@@ -1,0 +1,71 @@
+//! What a model takes on a device, before any of it is taken.
+
+use candle_core::DType;
+use candle_core::quantized::GgmlDType;
+use pool_core::device::Backend;
+use pool_core::fit;
+
+use super::matrix;
+use crate::cpu;
+use crate::model::checkpoint::Checkpoint;
+use crate::model::config::Config;
+use crate::model::error::ModelError;
+use crate::model::memory::{Need, scratch};
+use crate::model::options::Keep;
+use crate::model::weights::Weights;
+
+/// How a model will lie on a device.
+pub struct Plan {
+    pub need: Need,
+    /// What products multiply with, each once: blocks, or numbers where it is none.
+    pub kinds: Vec<Option<GgmlDType>>,
+}
+
+impl Plan {
+    /// Counts what the weights of a checkpoint take, and the keys and values of all slots.
+    pub fn new(
+        backend: Backend,
+        checkpoint: &Checkpoint,
+        config: &Config,
+        keep: Keep,
+        dtype: DType,
+        context: usize,
+        slots: usize,
+    ) -> Result<Self, ModelError> {
+        let number = dtype.size_in_bytes();
+        // The vocabulary is never in blocks.
+        let mut kinds = vec![None];
+        let mut weights = config.layers * 2 * config.hidden * number;
+        for at in Weights::places(config).matrices() {
+            let source = checkpoint.source(&at.name, &at.shape)?;
+            let kind = matrix::kind(keep, source, at);
+            let (rows, columns) = at.size();
+            if let Some(kind) = kind
+                && !columns.is_multiple_of(kind.block_size())
+            {
+                let kind = keep.kind(source, at);
+                return Err(cpu::Error::Columns { kind, columns }.into());
+            }
+            let bytes = match kind {
+                Some(kind) => rows * columns / kind.block_size() * kind.type_size(),
+                None => rows * columns * number,
+            };
+            weights = weights.saturating_add(bytes);
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        let positions = config.layers * slots * config.kv_heads * context;
+        let bytes = fit::Need {
+            weights: weights as u64,
+            kv: (2 * positions * config.head_dim * number) as u64,
+            scratch: scratch(backend, config, slots, context, 0),
+        };
+        let need = Need {
+            bytes,
+            context,
+            slots,
+        };
+        Ok(Self { need, kinds })
+    }
+}

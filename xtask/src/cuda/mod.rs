@@ -1,0 +1,115 @@
+//! Builds the worker for CUDA, on any x86-64 Linux: neither a card nor a toolkit need be there.
+//!
+//! The one binary computes on the CPU as well. It opens the libraries of CUDA when it is told to use a card, so that it starts
+//! where there is none. `nvcc.sh` and `rustc.sh` say how that differs from what candle does by itself.
+
+mod toolkit;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use crate::{cargo, check, say, target_dir};
+use toolkit::Toolkit;
+
+const NVCC: &str = include_str!("nvcc.sh");
+const RUSTC: &str = include_str!("rustc.sh");
+
+/// Builds an optimised worker and returns where it is.
+pub fn build() -> anyhow::Result<PathBuf> {
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        bail!("the worker is built for CUDA on x86-64 Linux only");
+    }
+    // Of its own: what candle is built from differs.
+    let target = target_dir()?.join("cuda");
+    fs::create_dir_all(&target)?;
+    let toolkit = Toolkit::find(&target)?;
+    let (nvcc, is_new) = script(&target, "nvcc", NVCC)?;
+    let (rustc, _) = script(&target, "rustc", RUSTC)?;
+    if is_new {
+        // Its build script would keep kernels of the one before.
+        let mut clean = cargo();
+        check(
+            clean
+                .args(["clean", "--package", "candle-kernels", "--target-dir"])
+                .arg(&target),
+        )?;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = [toolkit.root().join("bin")]
+        .into_iter()
+        .chain(std::env::split_paths(&path));
+    let mut build = cargo();
+    build
+        .args(["build", "--locked", "--release"])
+        .args(["--package", "llm-worker-rbee", "--features", "cuda"])
+        .arg("--target-dir")
+        .arg(&target)
+        .env("PATH", std::env::join_paths(path)?)
+        .env("RUSTC_WRAPPER", rustc)
+        .env("CUDA_HOME", toolkit.root())
+        .env("NVCC", nvcc)
+        .env("RBEE_NVCC", toolkit.nvcc())
+        // What `nvcc` makes of it is in the script.
+        .env("CUDA_COMPUTE_CAP", "80")
+        .env("NVCC_APPEND_FLAGS", "--compress-mode=size")
+        .env("RBEE_CUDA_VERSION", toolkit.version()?)
+        .env("RBEE_CUDA_LIBRARIES", libraries(&target, &toolkit)?);
+    check(&mut build)?;
+    let worker = target.join("release/llm-worker-rbee");
+    let size = worker.metadata()?.len();
+    say(&format!(
+        "{} ({:.1} MB)",
+        worker.display(),
+        size as f64 / 1e6
+    ));
+    Ok(worker)
+}
+
+/// Puts a script where it can be run, and says whether it was not there before.
+fn script(target: &Path, name: &str, text: &str) -> anyhow::Result<(PathBuf, bool)> {
+    let folder = target.join("scripts");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join(name);
+    let is_new = fs::read_to_string(&path).ok().as_deref() != Some(text);
+    if is_new {
+        fs::write(&path, text)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok((path, is_new))
+}
+
+/// A folder with those libraries alone that become part of the binary. The linker takes what it finds first, and here it finds
+/// no shared ones.
+fn libraries(target: &Path, toolkit: &Toolkit) -> anyhow::Result<PathBuf> {
+    let folder = target.join("libraries");
+    fs::create_dir_all(&folder)?;
+    for (name, of) in [
+        ("libcudart.a", toolkit.library("libcudart_static.a")?),
+        ("libstdc++.a", standard_library()?),
+    ] {
+        let link = folder.join(name);
+        if link.symlink_metadata().is_ok() {
+            fs::remove_file(&link)?;
+        }
+        symlink(of, link)?;
+    }
+    Ok(folder)
+}
+
+/// The C++ library of the compiler that nvcc calls.
+fn standard_library() -> anyhow::Result<PathBuf> {
+    let output = Command::new("g++")
+        .arg("-print-file-name=libstdc++.a")
+        .output()
+        .context("cannot run g++, which nvcc needs: install it")?;
+    let path = PathBuf::from(String::from_utf8(output.stdout)?.trim());
+    // It prints the bare name when it has none.
+    if !path.is_absolute() {
+        bail!("g++ has no libstdc++.a: install its development files");
+    }
+    Ok(path)
+}
