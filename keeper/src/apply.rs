@@ -64,6 +64,7 @@ pub struct Apply<'a> {
 impl Apply<'_> {
     /// One status for each action of the plan, in its order.
     pub async fn run(&self) -> Vec<Status> {
+        let _silence = self.progress.silence();
         let actor = Actor {
             folder: self.folder,
             links: self.links,

@@ -1,22 +1,25 @@
 //! What is going on: bars on a terminal, plain lines elsewhere, or a stream of JSON for programs.
 
-use std::fmt::Write;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
-use pool_core::units;
+use indicatif::ProgressBar;
 use reconciler::plan::{Action, Plan};
+use unicode_width::UnicodeWidthStr as _;
 
-use crate::actions::Fault;
+use crate::actions::{self, Fault};
 use crate::apply::{Status, lock};
 use crate::report::outcome::Report;
-use crate::terminal::{Paint, Terminal, paint};
+use crate::terminal::{Paint, Silence, Terminal, paint};
 
+pub mod bar;
 pub mod event;
+mod follow;
 mod meter;
 
+use bar::Bars;
 use event::{Event, Name, NotDone};
+pub use follow::{Follow, News};
 use meter::Meter;
 
 /// What a command prints to stdout.
@@ -39,9 +42,10 @@ pub struct Progress {
 
 #[derive(Debug)]
 enum Sink {
-    Bars(MultiProgress),
+    Bars(Bars),
     Lines,
     Stream,
+    Followed(Arc<dyn Follow>),
 }
 
 /// One action under way.
@@ -59,6 +63,7 @@ pub struct Step<'a> {
 impl Progress {
     pub fn new(terminal: Terminal, output: Output, plan: &Plan) -> Self {
         let pools = plan.actions.iter().map(|action| action.pool.as_str().len());
+        let pool_width = pools.max().unwrap_or(0);
         let mut terminal = terminal;
         terminal.quiet |= output == Output::Json;
         let draws = terminal.draws && !terminal.quiet;
@@ -66,12 +71,34 @@ impl Progress {
             sink: match output {
                 Output::JsonStream => Sink::Stream,
                 Output::Text if draws => {
-                    Sink::Bars(MultiProgress::with_draw_target(ProgressDrawTarget::stderr()))
+                    let moving = plan
+                        .actions
+                        .iter()
+                        .filter(|one| actions::bytes(one).is_some());
+                    let names = moving.map(|action| name(action, pool_width).width());
+                    Sink::Bars(Bars::new(terminal, names.max().unwrap_or(0)))
                 }
                 Output::Text | Output::Json => Sink::Lines,
             },
             terminal,
-            pool_width: pools.max().unwrap_or(0),
+            pool_width,
+        }
+    }
+
+    /// One that somebody else shows.
+    pub fn followed(terminal: Terminal, by: Arc<dyn Follow>) -> Self {
+        Self {
+            terminal,
+            sink: Sink::Followed(by),
+            pool_width: 0,
+        }
+    }
+
+    /// For as long as bars are drawn.
+    pub fn silence(&self) -> Option<Silence> {
+        match self.sink {
+            Sink::Bars(_) => Silence::begin(),
+            _ => None,
         }
     }
 
@@ -121,7 +148,7 @@ impl Progress {
     pub fn step<'a>(&'a self, action: &'a Action, bytes: Option<u64>) -> Step<'a> {
         let (pool, what) = (action.pool.as_str(), action.kind.to_string());
         let bar = match &self.sink {
-            Sink::Bars(bars) => Some(self.bar(bars, pool, &what, bytes)),
+            Sink::Bars(bars) => Some(bars.add(&name(action, self.pool_width), bytes)),
             Sink::Lines => {
                 let width = self.pool_width;
                 self.line(&format!("  {pool:width$}  {what} ..."));
@@ -132,11 +159,15 @@ impl Progress {
                 self.send(&Event::ApplyStart { name, total: bytes });
                 None
             }
+            Sink::Followed(by) => {
+                by.hear(action, News::Begun);
+                None
+            }
         };
         let begun = Instant::now();
         let meter = match self.sink {
             Sink::Stream => Meter::new(Duration::from_millis(250), None),
-            Sink::Bars(_) | Sink::Lines => Meter::new(Duration::from_secs(10), Some(begun)),
+            _ => Meter::new(Duration::from_secs(10), Some(begun)),
         };
         Step {
             progress: self,
@@ -149,41 +180,13 @@ impl Progress {
         }
     }
 
-    fn bar(&self, bars: &MultiProgress, pool: &str, what: &str, bytes: Option<u64>) -> ProgressBar {
-        let bar = bars.add(match bytes {
-            Some(bytes) => ProgressBar::new(bytes),
-            None => ProgressBar::new_spinner(),
-        });
-        let template = match bytes {
-            Some(_) => "  {prefix} {wide_bar} {done} of {all} {rate} {eta}",
-            None => "  {prefix} {spinner} {wide_msg}",
-        };
-        // A template of this file: it parses.
-        let style = ProgressStyle::with_template(template);
-        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-        // In the words of the plan and of the report.
-        let bytes = |count: fn(&ProgressState) -> u64, end: &'static str| {
-            move |state: &ProgressState, out: &mut dyn Write| {
-                let _ = write!(out, "{}{end}", units::bytes(count(state)));
-            }
-        };
-        let style = style
-            .with_key("done", bytes(ProgressState::pos, ""))
-            .with_key("all", bytes(|state| state.len().unwrap_or(0), ""))
-            .with_key("rate", bytes(|state| state.per_sec() as u64, "/s"));
-        bar.set_style(style);
-        let width = self.pool_width;
-        bar.set_prefix(format!("{pool:width$}  {what}"));
-        bar.enable_steady_tick(Duration::from_millis(120));
-        bar
-    }
-
     /// A line that stays, above the bars.
     pub fn line(&self, text: &str) {
         match &self.sink {
-            Sink::Bars(bars) => bars.suspend(|| self.terminal.note(&format!("{text}\n"))),
+            Sink::Bars(bars) => bars.line(text),
             Sink::Lines => self.terminal.note(&format!("{text}\n")),
             Sink::Stream => self.send(&Event::Note { message: text }),
+            Sink::Followed(by) => by.line(text),
         }
     }
 
@@ -194,9 +197,15 @@ impl Progress {
     }
 }
 
+/// The pool and what is done there.
+fn name(action: &Action, pool_width: usize) -> String {
+    format!("{:pool_width$}  {}", action.pool.as_str(), action.kind)
+}
+
 impl Step<'_> {
     /// So many of so many bytes are there.
     pub fn bytes(&self, done: u64, total: u64) {
+        self.hear(News::Bytes { done, total });
         if let Some(bar) = &self.bar {
             bar.set_length(total);
             bar.set_position(done);
@@ -210,6 +219,7 @@ impl Step<'_> {
 
     /// What it does now.
     pub fn say(&self, message: &str) {
+        self.hear(News::Said);
         if let Some(bar) = &self.bar {
             bar.set_message(message.to_owned());
             return;
@@ -245,7 +255,13 @@ impl Step<'_> {
                 self.progress
                     .line(&format!("  {pool:width$}  {what} {}", meter.text(now)));
             }
-            (Sink::Lines, None) | (Sink::Bars(_), _) => {}
+            (Sink::Lines, None) | (Sink::Bars(_) | Sink::Followed(_), _) => {}
+        }
+    }
+
+    fn hear(&self, news: News) {
+        if let Sink::Followed(by) = &self.progress.sink {
+            by.hear(self.action, news);
         }
     }
 
@@ -304,7 +320,8 @@ impl Step<'_> {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        if !matches!(self.progress.sink, Sink::Stream) {
+        self.hear(News::Over);
+        if !matches!(self.progress.sink, Sink::Stream | Sink::Followed(_)) {
             let width = self.progress.pool_width;
             let (pool, what) = (&self.pool, &self.what);
             self.progress

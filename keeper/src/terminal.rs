@@ -10,6 +10,10 @@ use crate::failure::Failure;
 use crate::progress::event::Event;
 use crate::report::Style;
 
+mod silence;
+
+pub use silence::Silence;
+
 /// The colours, one for each meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Paint {
@@ -64,6 +68,15 @@ impl Terminal {
         Style {
             colour: self.colour_out,
             width: self.width,
+            unicode: self.unicode,
+        }
+    }
+
+    /// How what is drawn on the terminal that stderr is looks.
+    pub fn style_err(&self) -> Style {
+        Style {
+            colour: self.colour_err,
+            width: Some(screen().0),
             unicode: self.unicode,
         }
     }
@@ -169,6 +182,15 @@ pub async fn unread() {
     }
 }
 
+/// Columns and lines of the terminal that stderr is.
+pub fn screen() -> (usize, usize) {
+    let size = tcgetwinsize(stderr()).ok();
+    let size = size.map(|size| (size.ws_col.into(), size.ws_row.into()));
+    size.filter(|(columns, lines)| *columns > 0 && *lines > 0)
+        // What indicatif takes it for.
+        .unwrap_or((79, 24))
+}
+
 /// Of the terminal; off one, what `COLUMNS` says.
 fn width() -> Option<usize> {
     let of_terminal = tcgetwinsize(stdout()).ok().map(|size| size.ws_col.into());
@@ -195,7 +217,8 @@ fn write_err(text: &str) {
 pub fn paint(on: bool, paint: Paint, text: &str) -> String {
     let code = match paint {
         Paint::Good => "32",
-        Paint::Change => "33",
+        // A yellow that can be read on white too; that of the sixteen colours often cannot.
+        Paint::Change => "38;5;136",
         Paint::Bad => "31",
         Paint::Bold => "1",
         Paint::Dim => "2",

@@ -4,7 +4,7 @@ mod apply;
 mod codes;
 mod commands;
 mod crash;
-mod door;
+pub mod door;
 mod drift;
 mod faults;
 mod gate;
@@ -179,6 +179,13 @@ pub fn recorded_pid(record: &Path) -> Option<u32> {
     let id = record["id"].as_str().or(record["program"].as_str());
     let id = id?.as_bytes();
     line.windows(id.len()).any(|part| part == id).then_some(pid)
+}
+
+/// Sends a signal, such as `STOP`.
+pub fn send(signal: &str, pid: u32) {
+    let mut kill = Command::new("kill");
+    let sent = kill.args(["-s", signal, &pid.to_string()]).status();
+    assert!(sent.unwrap().success());
 }
 
 /// Kills a process, and returns when it is gone.

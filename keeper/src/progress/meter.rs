@@ -69,13 +69,18 @@ impl Meter {
             text += &format!(", {}/s", units::bytes(rate));
         }
         if let Some(seconds) = self.eta_s(now) {
-            text += &match seconds {
-                0..100 => format!(", {seconds} s left"),
-                100..6000 => format!(", {} min left", seconds.div_ceil(60)),
-                _ => format!(", {} h left", seconds.div_ceil(3600)),
-            };
+            text += &format!(", {} left", time(seconds));
         }
         text
+    }
+}
+
+/// `33 s`, `12 min`, `3 h`.
+pub(super) fn time(seconds: u64) -> String {
+    match seconds {
+        0..100 => format!("{seconds} s"),
+        100..6000 => format!("{} min", seconds.div_ceil(60)),
+        _ => format!("{} h", seconds.div_ceil(3600)),
     }
 }
 

@@ -71,7 +71,11 @@ pub fn text(plan: &Plan, places: &Places, origin: Origin, style: Style) -> Strin
         out += &bill::table(&plan.bills).text(style);
         out.push('\n');
     }
-    out += &notes(plan, style);
+    let notes = notes(plan, style);
+    if !notes.is_empty() {
+        out += &notes;
+        out.push('\n');
+    }
     let last = last(plan, origin);
     out += &style.lines(&paint(style.colour, Paint::Bold, &last), 0);
     if let Some(left_out) = &plan.left_out {

@@ -10,13 +10,14 @@ use pool_core::name::{FleetName, ModelId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Style;
-use super::table::{Cell as Column, Table};
 use crate::exit::Exit;
 use crate::terminal::Paint;
 
 mod junit;
 mod page;
+mod text;
+
+pub use text::{row, table};
 
 /// All cells: what `test --json` prints, and what is kept beside `MODEL_SUPPORT.md`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -195,45 +196,6 @@ impl Results {
                 && cell.tested.as_ref().is_some_and(has_key)
         })
     }
-
-    /// A table of all cells, and one line that counts them.
-    pub fn text(&self, style: Style) -> String {
-        let header = [
-            "CHECK",
-            "WORKER",
-            "MODEL",
-            "RESULT",
-            "FIRST TOKEN",
-            "TOK/S",
-            "LOAD",
-            "MEMORY",
-            "CANCEL",
-        ];
-        let spare = &["CANCEL", "LOAD", "MEMORY", "MODEL"];
-        let mut table = Table::new(&header).spare(spare);
-        for cell in &self.cells {
-            let [first, rate, load, memory, cancel] = cell.numbers();
-            let result = Column::painted(cell.word(), cell.paint());
-            let names = [
-                &cell.check,
-                &cell.worker.to_string(),
-                &cell.model.to_string(),
-            ];
-            let mut row: Vec<Column> = names.map(|name| Column::from(name.as_str())).to_vec();
-            row.push(result);
-            row.extend([first, rate, load, memory, cancel].map(Column::from));
-            table.row(row);
-        }
-        let mut out = table.text(style);
-        for cell in &self.cells {
-            if let Some(why) = cell.why() {
-                let line = format!("{}: {} of {}: {why}", cell.word(), cell.check, cell.worker);
-                out += "\n";
-                out += style.lines(&line, 2).trim_end();
-            }
-        }
-        format!("{}\n\nTest: {}.\n", out.trim_end(), self.totals())
-    }
 }
 
 impl Cell {
@@ -267,27 +229,10 @@ impl Cell {
             Outcome::NotRun { why, .. } => Some(why.clone()),
         }
     }
-
-    /// First token, tokens a second, load, memory, cancellation; `-` for what was not measured.
-    fn numbers(&self) -> [String; 5] {
-        let measured = self.tested.as_ref().and_then(|tested| tested.measured);
-        let Some(measured) = measured else {
-            return ["-"; 5].map(str::to_owned);
-        };
-        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".into());
-        let seconds = |ms: u64| format!("{:.1} s", ms as f64 / 1000.0);
-        [
-            format!("{:.1} ms", measured.first_token_ms),
-            or_dash(measured.tokens_per_s.map(|rate| format!("{rate:.1}"))),
-            or_dash(measured.load_ms.map(seconds)),
-            pool_core::units::bytes(measured.memory),
-            or_dash(measured.cancel_ms.map(|ms| format!("{ms:.1} ms"))),
-        ]
-    }
 }
 
 impl Totals {
-    fn of<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> Self {
+    pub fn of<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> Self {
         let mut totals = Self::default();
         for cell in cells {
             match cell.outcome {

@@ -161,7 +161,7 @@ impl Table {
 }
 
 /// The text in so many columns, with `…` where it was longer.
-fn cut(text: &str, columns: usize) -> String {
+pub fn cut(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return text.to_owned();
     }

@@ -1,13 +1,12 @@
 //! Processes that die while they serve: each task ends as the contract says, and the fleet goes on.
 
 use std::net::SocketAddr;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::door::{Door, LONG, endless, eventually, pid_of};
 use super::orchestrator::{HERE, at, free, pid};
-use super::{Desk, end};
+use super::{Desk, end, send};
 
 /// A fleet on this machine whose orchestrator listens there, with a model that answers without end.
 async fn serving(desk: &Desk, listen: SocketAddr, worker: &str, workers: usize) -> Door {
@@ -26,12 +25,6 @@ async fn serving(desk: &Desk, listen: SocketAddr, worker: &str, workers: usize) 
 /// A prompt that takes a while to be read.
 fn long_prompt() -> String {
     "What is the capital of France? ".repeat(300)
-}
-
-fn send(signal: &str, pid: u32) {
-    let mut kill = Command::new("kill");
-    let sent = kill.args(["-s", signal, &pid.to_string()]).status();
-    assert!(sent.unwrap().success());
 }
 
 /// The last `data:` of a stream of OpenAI's, in which nothing follows an error.

@@ -64,10 +64,14 @@ fn row(heads: &[&str], line: &str) -> String {
         if VARYING.contains(head) && cell != head {
             format!("<{}>", head.to_lowercase())
         } else {
-            (*cell).to_owned()
+            cell.replace(is_spinner, "<spinner>")
         }
     });
     shown.collect::<Vec<_>>().join("  ")
+}
+
+fn is_spinner(c: char) -> bool {
+    ('\u{2800}'..='\u{28ff}').contains(&c)
 }
 
 /// A line of text, with builds, times, ports and what is free replaced.

@@ -91,10 +91,7 @@ pub async fn cell(
     worker: &Asked,
     question: &Question,
     other: &Question,
-    patience: Duration,
 ) -> Result<Measured, Wrong> {
-    let ready = worker.ready_within(patience).await;
-    ready.map_err(|failure| wrong(Assertion::Ready, failure.report().what))?;
     let (first, first_token) = right(worker, question).await?;
     let (between, _) = whole(worker, other).await?;
     for (question, before) in [(question, &first), (other, &between)] {

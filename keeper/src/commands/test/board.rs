@@ -1,59 +1,192 @@
-//! Who is asked now, and what came of the cells that were.
+//! What has come of the cells so far, as lines that fit a screen. Pure: what draws them is `Screen`.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::fmt;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use pool_core::address::WorkerAddress;
+use pool_core::name::ModelId;
+use reconciler::plan::{Action, ActionKind};
 
 use super::cells::Cell;
-use crate::progress::Output;
-use crate::report::support;
-use crate::terminal::{Terminal, paint};
+use crate::progress::News;
+use crate::progress::bar::spinner;
+use crate::report::Style;
+use crate::report::support::{self, Outcome, Totals};
+use crate::report::table::{self, Cell as Column};
+use crate::terminal::{Paint, paint};
 
-/// Lines on stderr: one for each cell that is over, and on a terminal one that moves for each that is asked.
+/// Lines of a table beside its rows: the header, an empty one, the totals, and one that stays free.
+const FRAME: usize = 4;
+
+/// All cells of a run, in the order of their workers.
+#[derive(Debug)]
 pub struct Board {
-    terminal: Terminal,
-    bars: Option<MultiProgress>,
-    all: usize,
-    over: AtomicUsize,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    check: String,
+    worker: WorkerAddress,
+    model: ModelId,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting,
+    Busy(Phase),
+    Over(support::Cell),
+}
+
+/// What is done for a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Installing,
+    /// The files of its model come; so many hundredths of them are there.
+    Copying(u64),
+    Spawning,
+    /// Its worker does not serve yet.
+    Loading,
+    Asking,
 }
 
 impl Board {
-    pub fn new(terminal: Terminal, output: Output, all: usize) -> Self {
-        let mut terminal = terminal;
-        terminal.quiet |= output != Output::Text;
-        let draws = terminal.draws && !terminal.quiet;
-        Self {
-            terminal,
-            bars: draws.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr())),
-            all,
-            over: AtomicUsize::new(0),
+    pub fn new(cells: &[Cell]) -> Self {
+        let rows = cells.iter().map(|cell| Row {
+            check: cell.check.clone(),
+            worker: cell.worker.clone(),
+            model: cell.model.clone(),
+            state: State::Waiting,
+        });
+        let mut rows: Vec<Row> = rows.collect();
+        rows.sort_by(|one, other| (&one.worker, &one.check).cmp(&(&other.worker, &other.check)));
+        Self { rows }
+    }
+
+    pub fn busy(&mut self, cell: &Cell, phase: Phase) {
+        self.set(&cell.check, &cell.worker, || State::Busy(phase));
+    }
+
+    pub fn over(&mut self, found: &support::Cell) {
+        self.set(&found.check, &found.worker, || State::Over(found.clone()));
+    }
+
+    fn set(&mut self, check: &str, worker: &WorkerAddress, state: impl Fn() -> State) {
+        let of_it = |row: &&mut Row| row.check == check && row.worker == *worker;
+        if let Some(row) = self.rows.iter_mut().find(of_it) {
+            row.state = state();
         }
     }
 
-    /// A cell is asked.
-    pub fn begin(&self, cell: &Cell) -> Option<ProgressBar> {
-        let bar = self.bars.as_ref()?.add(ProgressBar::new_spinner());
-        // A template of this file: it parses.
-        let style = ProgressStyle::with_template("  {spinner} {wide_msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-        bar.set_message(format!("{}  {}", cell.worker, cell.check));
-        bar.enable_steady_tick(Duration::from_millis(120));
-        Some(bar)
+    /// What is done for a worker of the matrix is done for all its cells.
+    pub fn hear(&mut self, action: &Action, news: News) {
+        let phase = match (&action.kind, news) {
+            (ActionKind::Install { .. }, _) => Phase::Installing,
+            (ActionKind::Fetch { .. }, News::Bytes { done, total }) => {
+                Phase::Copying(done.saturating_mul(100) / total.max(1))
+            }
+            // Its messages come with its bytes.
+            (ActionKind::Fetch { .. }, News::Said) => return,
+            (ActionKind::Fetch { .. }, _) => Phase::Copying(0),
+            (ActionKind::Spawn { .. }, News::Said) => Phase::Loading,
+            (ActionKind::Spawn { .. }, _) => Phase::Spawning,
+            _ => return,
+        };
+        let is_for = |row: &Row| match &action.kind {
+            ActionKind::Fetch { model, .. } => row.model == *model,
+            ActionKind::Spawn { spec, .. } => spec.address.as_ref() == Some(&row.worker),
+            _ => true,
+        };
+        for row in &mut self.rows {
+            let is_open = !matches!(row.state, State::Over(_));
+            if is_open && row.worker.pool == action.pool && is_for(row) {
+                row.state = match news {
+                    News::Over => State::Waiting,
+                    _ => State::Busy(phase),
+                };
+            }
+        }
     }
 
-    /// A cell is over.
-    pub fn end(&self, bar: Option<ProgressBar>, cell: &support::Cell) {
-        if let Some(bar) = bar {
-            bar.finish_and_clear();
+    /// The table of the results with what is there so far, and a line that counts it. `tick` turns the spinners. Where there
+    /// are more cells than a screen of so many lines takes, what goes on and what failed is shown before the others.
+    pub fn text(&self, style: Style, lines: usize, tick: usize) -> String {
+        let mut shown: Vec<usize> = (0..self.rows.len()).collect();
+        let room = lines.saturating_sub(FRAME);
+        if shown.len() > room {
+            shown.sort_by_key(|&row| self.rows[row].state.rank());
+            shown.truncate(room.saturating_sub(1));
+            shown.sort_unstable();
         }
-        let over = self.over.fetch_add(1, Ordering::Relaxed) + 1;
-        let word = paint(self.terminal.colour_err, cell.paint(), cell.word());
-        let (worker, check, all) = (&cell.worker, &cell.check, self.all);
-        let line = format!("  {over} of {all}  {worker}  {check} {word}\n");
-        match &self.bars {
-            Some(bars) => bars.suspend(|| self.terminal.note(&line)),
-            None => self.terminal.note(&line),
+        let mut table = support::table();
+        for &row in &shown {
+            table.row(self.rows[row].columns(style, tick));
+        }
+        let line = |text: String| match style.width {
+            Some(width) => table::cut(&text, width),
+            None => text,
+        };
+        let mut out = table.text(style);
+        let more = self.rows.len() - shown.len();
+        if more > 0 {
+            out += &paint(
+                style.colour,
+                Paint::Dim,
+                &line(format!("… and {more} more")),
+            );
+            out += "\n";
+        }
+        let over = self.rows.iter().filter_map(|row| match &row.state {
+            State::Over(found) => Some(found),
+            _ => None,
+        });
+        let (over, all, totals) = (over.clone().count(), self.rows.len(), Totals::of(over));
+        let totals = line(format!("Test: {over} of {all} done, {totals}."));
+        out + "\n" + &totals
+    }
+}
+
+impl Row {
+    fn columns(&self, style: Style, tick: usize) -> Vec<Column> {
+        let result = match &self.state {
+            State::Over(found) => return found.row(),
+            State::Waiting => Column::painted("waiting", Paint::Dim),
+            State::Busy(phase) => {
+                let spinner = spinner(style.unicode);
+                format!("{} {phase}", spinner[tick % spinner.len()]).into()
+            }
+        };
+        let numbers = [""; 5].map(Column::from);
+        support::row(&self.check, &self.worker, &self.model, result, numbers)
+    }
+}
+
+impl State {
+    /// What is shown before the others.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Busy(_) => 0,
+            Self::Over(found) => match found.outcome {
+                Outcome::Failed { .. } => 1,
+                Outcome::NotRun { .. } => 2,
+                Outcome::Passed => 3,
+            },
+            Self::Waiting => 4,
         }
     }
 }
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Installing => f.write_str("installing"),
+            Self::Copying(percent) => write!(f, "copying {percent:>3} %"),
+            Self::Spawning => f.write_str("spawning"),
+            Self::Loading => f.write_str("loading"),
+            Self::Asking => f.write_str("asking"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -16,13 +16,14 @@ use reconciler::observed::{Observed, PoolState};
 use reconciler::plan::{Action, ActionKind, Plan};
 use reconciler::planner::{Options, plan};
 
+use super::screen::{self, Screen};
 use crate::apply::{Apply, Status};
 use crate::failure::Failure;
 use crate::fleet_file::FleetFile;
 use crate::interrupt::Interrupt;
 use crate::lease::Leases;
 use crate::pools::Pools;
-use crate::progress::{Output, Progress};
+use crate::progress::Output;
 use crate::terminal::Terminal;
 use crate::transport::Bundles;
 
@@ -56,6 +57,7 @@ impl Matrix<'_> {
         desired: &Desired,
         pools: &mut Pools,
         interrupt: &Interrupt,
+        screen: Option<&Screen>,
     ) -> Result<Vec<Undone>, Failure> {
         let plan = plan_for(desired, &pools.observed);
         let blocked = plan.blocked.iter().map(|blocked| Undone {
@@ -73,12 +75,10 @@ impl Matrix<'_> {
         check_download(&plan, max_download)?;
         let left = max_download.map(|most| most.saturating_sub(plan.download_bytes()));
         self.allowed.set(left);
-        // The only document on stdout is that of the results.
-        let output = match self.output {
-            Output::Text => Output::Text,
-            Output::Json | Output::JsonStream => Output::Json,
+        let progress = match screen {
+            Some(screen) => screen.progress(&plan),
+            None => screen::progress(self.terminal, self.output, &plan),
         };
-        let progress = Progress::new(self.terminal, output, &plan);
         let statuses = Apply {
             plan: &plan,
             folder: &self.file.folder(""),

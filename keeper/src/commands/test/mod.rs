@@ -25,6 +25,7 @@ mod compare;
 mod kept;
 mod matrix;
 mod round;
+mod screen;
 mod told;
 mod waves;
 

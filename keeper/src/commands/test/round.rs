@@ -10,10 +10,11 @@ use reconciler::desired::Desired;
 use reconciler::fleet::Fleet;
 
 use super::ask::{self, Wrong};
-use super::board::Board;
+use super::board::Phase;
 use super::cells::{self, Cell};
 use super::compare::{self, Compared};
 use super::matrix::Undone;
+use super::screen::Screen;
 use crate::commands::infer::reach;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -27,7 +28,6 @@ pub struct Round<'a> {
     /// The fleet with all of its ephemeral workers.
     pub desired: &'a Desired,
     pub pools: &'a Pools,
-    pub board: &'a Board,
     /// Why workers of the matrix are not there.
     pub undone: &'a [Undone],
     pub earlier: Option<&'a Results>,
@@ -36,25 +36,20 @@ pub struct Round<'a> {
 
 impl Round<'_> {
     /// Asks them, never two at once on a device.
-    pub async fn ask(&self, cells: Vec<Cell>) -> Vec<support::Cell> {
+    pub async fn ask(&self, cells: Vec<Cell>, screen: &Screen) -> Vec<support::Cell> {
         let devices = cells::by_device(cells).into_iter().map(|cells| async {
             let mut found = Vec::new();
             for cell in cells {
-                found.push(self.one(cell).await);
+                let one = self.outcome(cell, screen).await;
+                screen.over(&one);
+                found.push(one);
             }
             found
         });
         join_all(devices).await.into_iter().flatten().collect()
     }
 
-    async fn one(&self, cell: Cell) -> support::Cell {
-        let bar = self.board.begin(&cell);
-        let found = self.outcome(cell).await;
-        self.board.end(bar, &found);
-        found
-    }
-
-    async fn outcome(&self, cell: Cell) -> support::Cell {
+    async fn outcome(&self, cell: Cell, screen: &Screen) -> support::Cell {
         let worker = match self.worker(&cell) {
             Ok(worker) => worker,
             Err(outcome) => return told(cell, outcome, None),
@@ -67,7 +62,7 @@ impl Round<'_> {
             return held.clone().keep();
         }
         let (at, begun) = (Timestamp::now(), Instant::now());
-        let measured = self.measure(&cell, worker).await;
+        let measured = self.measure(&cell, worker, screen).await;
         let tested = Tested {
             at,
             key,
@@ -81,12 +76,24 @@ impl Round<'_> {
         told(cell, outcome, Some(tested))
     }
 
-    async fn measure(&self, cell: &Cell, worker: &ObservedWorker) -> Result<Measured, Wrong> {
-        let asked = self.reach(cell, worker).await.map_err(|failure| Wrong {
+    async fn measure(
+        &self,
+        cell: &Cell,
+        worker: &ObservedWorker,
+        screen: &Screen,
+    ) -> Result<Measured, Wrong> {
+        screen.busy(cell, Phase::Loading);
+        let ready = async {
+            let asked = self.reach(cell, worker).await?;
+            asked.ready_within(self.patience).await?;
+            Ok(asked)
+        };
+        let asked = ready.await.map_err(|failure: Failure| Wrong {
             assertion: Assertion::Ready,
             why: failure.report().what,
         })?;
-        let measured = ask::cell(&asked, &cell.question, &cell.other, self.patience).await?;
+        screen.busy(cell, Phase::Asking);
+        let measured = ask::cell(&asked, &cell.question, &cell.other).await?;
         Ok(Measured {
             load_ms: worker.record.load_ms,
             ..measured

@@ -8,11 +8,11 @@ use pool_core::name::{ModelId, PoolName};
 use reconciler::observed::PoolState;
 use reconciler::resolve::Known;
 
-use super::board::Board;
 use super::cells::{self, Cell};
 use super::compare;
 use super::matrix::{Matrix, Undone};
 use super::round::Round;
+use super::screen::Screen;
 use super::told::Asked;
 use super::{Ready, has_ephemeral, wanted};
 use crate::cli::{Global, Test};
@@ -48,31 +48,31 @@ impl Run<'_> {
                 stay.push(cell.clone());
             }
         }
-        let board = Board::new(self.terminal, self.matrix.output, self.ready.cells.len());
-        let mut found = self.round(pools, &board, &[]).ask(stay).await;
+        let screen = Screen::new(self.terminal, self.matrix.output, &self.ready.cells);
+        let mut found = self.round(pools, &[]).ask(stay, &screen).await;
         for (model, cells) in waves {
             let (cells, holding) = self.still_holding(cells, pools);
+            holding.iter().for_each(|cell| screen.over(cell));
             found.extend(holding);
             if cells.is_empty() {
                 continue;
             }
-            let undone = match self.bring(pools, Some(model)).await {
+            let undone = match self.bring(pools, Some(model), Some(&screen)).await {
                 Ok(undone) => undone,
                 // The cells that were asked stay what they are.
                 Err(failure) => nowhere(pools, &failure),
             };
-            found.extend(self.round(pools, &board, &undone).ask(cells).await);
+            found.extend(self.round(pools, &undone).ask(cells, &screen).await);
         }
         found.sort_by(|one, other| (&one.worker, &one.check).cmp(&(&other.worker, &other.check)));
         Ok(Asked::Cells(found))
     }
 
-    fn round<'a>(&'a self, pools: &'a Pools, board: &'a Board, undone: &'a [Undone]) -> Round<'a> {
+    fn round<'a>(&'a self, pools: &'a Pools, undone: &'a [Undone]) -> Round<'a> {
         Round {
             fleet: &self.matrix.file.fleet,
             desired: &self.ready.desired,
             pools,
-            board,
             undone,
             earlier: self.earlier,
             patience: Duration::from_secs(self.args.wait),
@@ -99,6 +99,7 @@ impl Run<'_> {
         &self,
         pools: &mut Pools,
         model: Option<&ModelId>,
+        screen: Option<&Screen>,
     ) -> Result<Vec<Undone>, Failure> {
         let known = Known {
             tested: model.into_iter().cloned().collect(),
@@ -107,7 +108,7 @@ impl Run<'_> {
         let desired = wanted(self.matrix.file, &known)?;
         // What is begun here is ended by `stop`.
         let interrupt = Interrupt::listen()?;
-        self.matrix.bring(&desired, pools, &interrupt).await
+        self.matrix.bring(&desired, pools, &interrupt, screen).await
     }
 
     /// Leaves no ephemeral worker behind.
@@ -140,7 +141,7 @@ impl Run<'_> {
             );
             return Err(Failure::new(what).help(help).exit(Exit::UNREACHABLE));
         }
-        let undone = self.bring(pools, None).await?;
+        let undone = self.bring(pools, None, None).await?;
         match undone.first() {
             None => Ok(()),
             Some(Undone {
@@ -162,10 +163,9 @@ impl Run<'_> {
         for (model, pair) in pairs {
             let mut undone = Vec::new();
             if pair.iter().any(|cell| cell.is_ephemeral) {
-                undone = self.bring(pools, Some(model)).await?;
+                undone = self.bring(pools, Some(model), None).await?;
             }
-            let board = Board::new(self.terminal, self.matrix.output, 1);
-            let round = self.round(pools, &board, &undone);
+            let round = self.round(pools, &undone);
             let questions: BTreeSet<&str> = self
                 .ready
                 .cells

@@ -149,6 +149,7 @@ workstation  -         988.1 MB  988.1 MB   50.0 GB    about 9 s
 all          988.1 MB  2.0 GB    3.0 GB     -          about 3 min
 
 warning: chat is down
+
 Plan: 1 to download (988.1 MB), 2 to copy (2.0 GB).
 ";
     assert_eq!(shown(&plan), expected);
@@ -367,6 +368,7 @@ here
 outage: tiny is down for about 2.1 s while chat/here/cpu/0 is replaced
 outage: tiny is down for a time that nobody has measured while chat/here/cpu/0 is replaced, and fleet.yaml allows `max_outage: 0s`
 outage: tiny is down for about 4 min while chat/here/cpu/0 is replaced, and fleet.yaml allows `max_outage: 90s`
+
 Plan: 1 to replace.
 ";
     assert_eq!(shown(&plan), expected);

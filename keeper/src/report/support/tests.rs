@@ -1,4 +1,5 @@
 use super::*;
+use crate::report::Style;
 
 fn cell(check: &str, worker: &str, outcome: Outcome) -> Cell {
     Cell {
