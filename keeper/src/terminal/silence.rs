@@ -13,12 +13,9 @@ pub struct Silence {
 }
 
 impl Silence {
-    /// None where stderr is no terminal, or that of others: a program in the background may not change it.
+    /// None where stderr is no terminal, or that of others.
     pub fn begin() -> Option<Self> {
         let before = tcgetattr(stderr()).ok()?;
-        if tcgetpgrp(stderr()) != Ok(getpgrp()) {
-            return None;
-        }
         let mut silent = before.clone();
         silent.local_modes.remove(LocalModes::ECHO);
         set(&silent).then_some(Self { before })
@@ -31,6 +28,7 @@ impl Drop for Silence {
     }
 }
 
+/// A program in the background that changed its terminal would be stopped.
 fn set(modes: &Termios) -> bool {
-    tcsetattr(stderr(), OptionalActions::Now, modes).is_ok()
+    tcgetpgrp(stderr()) == Ok(getpgrp()) && tcsetattr(stderr(), OptionalActions::Now, modes).is_ok()
 }

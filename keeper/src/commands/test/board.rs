@@ -35,7 +35,7 @@ struct Row {
 enum State {
     Waiting,
     Busy(Phase),
-    Over(support::Cell),
+    Over(Box<support::Cell>),
 }
 
 /// What is done for a cell.
@@ -68,7 +68,9 @@ impl Board {
     }
 
     pub fn over(&mut self, found: &support::Cell) {
-        self.set(&found.check, &found.worker, || State::Over(found.clone()));
+        self.set(&found.check, &found.worker, || {
+            State::Over(Box::new(found.clone()))
+        });
     }
 
     fn set(&mut self, check: &str, worker: &WorkerAddress, state: impl Fn() -> State) {
@@ -137,7 +139,7 @@ impl Board {
             out += "\n";
         }
         let over = self.rows.iter().filter_map(|row| match &row.state {
-            State::Over(found) => Some(found),
+            State::Over(found) => Some(&**found),
             _ => None,
         });
         let (over, all, totals) = (over.clone().count(), self.rows.len(), Totals::of(over));

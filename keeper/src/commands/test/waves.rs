@@ -52,7 +52,9 @@ impl Run<'_> {
         let mut found = self.round(pools, &[]).ask(stay, &screen).await;
         for (model, cells) in waves {
             let (cells, holding) = self.still_holding(cells, pools);
-            holding.iter().for_each(|cell| screen.over(cell));
+            for cell in &holding {
+                screen.over(cell);
+            }
             found.extend(holding);
             if cells.is_empty() {
                 continue;

@@ -4,7 +4,7 @@ use pool_core::weights::Dtype;
 use pool_core::worker::{Canary, Supervise, WorkerSpec};
 use reconciler::plan::ActionId;
 use reconciler::reason::Reason;
-use unicode_width::UnicodeWidthStr as _;
+use unicode_width::UnicodeWidthStr;
 
 use super::*;
 use crate::commands::test::ask::Question;
@@ -165,7 +165,7 @@ fn no_line_is_wider_and_no_table_higher_than_the_screen() {
     for width in 1..140 {
         for lines in 5..20 {
             let text = board.text(style(width), lines, 0);
-            let widest = text.lines().map(|line| line.width()).max().unwrap();
+            let widest = text.lines().map(UnicodeWidthStr::width).max().unwrap();
             assert!(widest <= width, "{width}:\n{text}");
             assert!(text.lines().count() < lines, "{lines}:\n{text}");
         }
