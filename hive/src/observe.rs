@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use futures::future::join_all;
+use pool_core::device::Device;
 use pool_core::fit::Estimate;
 use pool_core::model::CatalogEntry;
 use pool_core::observation::{
@@ -15,17 +16,19 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::{JoinSet, block_in_place};
 
 use crate::error::Result;
+use crate::machine::Cards;
 use crate::{Hive, builds, links, machine, models, orchestrators, process, rates, workers};
 
 /// Everything that a plan is made from.
 pub async fn observe(hive: &Hive) -> Result<PoolObservation> {
     let (models, records) = at_leisure(|| Ok((models(hive)?, workers::all(&hive.home)?)))?;
     let root = hive.home.root();
-    let (workers, orchestrators) = tokio::join!(probe(hive, records), orchestrators(hive));
+    let (workers, orchestrators, cards) =
+        tokio::join!(probe(hive, records), orchestrators(hive), Cards::look());
     let memory = machine::memory();
-    let mut devices = machine::devices(memory);
+    let mut devices = machine::devices(memory, &cards);
     for info in &mut devices {
-        let untouched = untouched(info, &models, &workers);
+        let untouched = untouched(info, &cards, &models, &workers);
         info.memory.available = info.memory.available.saturating_sub(untouched);
     }
     Ok(PoolObservation {
@@ -40,6 +43,7 @@ pub async fn observe(hive: &Hive) -> Result<PoolObservation> {
         rates: rates::load(&hive.home),
         memory,
         devices,
+        no_cuda: cards.no_cuda,
         models,
         arrived: models::arrived(&hive.home)?,
         workers,
@@ -56,7 +60,12 @@ fn home_id(root: &Path) -> Option<String> {
 }
 
 /// Bytes that the workers of a device asked for and did not touch yet: the system counts them as free.
-fn untouched(device: &DeviceInfo, models: &[ObservedModel], workers: &[ObservedWorker]) -> u64 {
+fn untouched(
+    device: &DeviceInfo,
+    cards: &Cards,
+    models: &[ObservedModel],
+    workers: &[ObservedWorker],
+) -> u64 {
     let here =
         |worker: &&ObservedWorker| worker.alive && worker.record.spec.device == device.device;
     let untouched = workers.iter().filter(here).map(|worker| {
@@ -64,6 +73,7 @@ fn untouched(device: &DeviceInfo, models: &[ObservedModel], workers: &[ObservedW
             spec,
             process,
             memory,
+            state,
             ..
         } = &worker.record;
         let of_its_model = || {
@@ -73,7 +83,18 @@ fn untouched(device: &DeviceInfo, models: &[ObservedModel], workers: &[ObservedW
         };
         let taken = memory.or_else(of_its_model).unwrap_or_default();
         let pid = process.as_ref().map(|process| process.pid);
-        let touched = pid.and_then(machine::resident).unwrap_or_default();
+        let touched = match spec.device {
+            Device::Cpu => pid.and_then(machine::resident).unwrap_or_default(),
+            // Where a driver does not tell: a worker has taken all that it asked for before it is ready, and perhaps
+            // nothing while it starts.
+            Device::Cuda(_) | Device::Metal(_) => pid
+                .and_then(|pid| cards.held(spec.device, pid))
+                .unwrap_or(if *state == WorkerState::Starting {
+                    0
+                } else {
+                    taken
+                }),
+        };
         taken.saturating_sub(touched)
     });
     untouched.fold(0, u64::saturating_add)

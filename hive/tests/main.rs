@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cli;
+mod devices;
 mod expect;
 mod faults;
 mod gate;

@@ -76,7 +76,9 @@ impl User {
             .env_remove("XDG_CONFIG_HOME")
             .env("XDG_RUNTIME_DIR", folder.join("run"))
             .env("HOME", folder)
-            .env("USER", "root");
+            .env("USER", "root")
+            // Not for workers, who count the cards as the hive does.
+            .env("CUDA_VISIBLE_DEVICES", "1");
     }
 
     /// False where the manager ends by itself, as it does where it may not make control groups.
@@ -187,6 +189,12 @@ fn systemd_starts_a_worker_again_after_a_crash_and_after_a_boot() {
     let record: WorkerRecord = user.hive(&pool, &spawn);
     assert_eq!(record.spec.supervise, Supervise::Systemd);
     let first = user.serving(&pool, None).record;
+
+    let environment = std::fs::read(format!("/proc/{}/environ", pid(&first))).unwrap();
+    let environment = String::from_utf8(environment).unwrap();
+    let cuda = environment.split('\0').filter(|it| it.starts_with("CUDA"));
+    let cuda: Vec<&str> = cuda.collect();
+    assert_eq!(cuda, ["CUDA_DEVICE_ORDER=PCI_BUS_ID"]);
 
     let [unit] = user.units().try_into().unwrap();
     let verify = ["--user", "verify", unit.to_str().unwrap()];

@@ -11,8 +11,7 @@ use pool_core::observation::PoolObservation;
 use pool_core::rpc::{ErrorCode, Event, Moved, Outcome, Request};
 use pool_core::source::Source;
 use pool_core::supply::{HubAccess, Secret};
-use pool_core::units;
-use reconciler::plan::{Action, ActionKind, FetchFile, Token};
+use reconciler::plan::{Action, ActionKind, FetchFile, Plan, Token};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -25,8 +24,9 @@ use crate::fleet_file::config;
 use crate::lease::Leases;
 use crate::pools::Link;
 use crate::progress::Step;
-use crate::transport::{Bundles, CallError, ConnectError, HiveClient, HiveState, InstallError};
+use crate::transport::{Bundles, CallError, ConnectError, HiveClient, InstallError};
 
+mod install;
 mod spawn;
 
 use spawn::Spawn;
@@ -78,7 +78,7 @@ pub struct Actor<'a> {
     pub links: &'a BTreeMap<PoolName, Link>,
     pub leases: &'a Leases,
     pub bundles: &'a Bundles,
-    pub fleet: &'a FleetName,
+    pub plan: &'a Plan,
     /// As whom the pools ask the hub.
     pub access: &'a HubAccess,
     /// How much they may take from it.
@@ -125,7 +125,7 @@ impl Actor<'_> {
             } => {
                 let entry = CatalogEntry {
                     protect: *protect,
-                    ..entry(model, self.fleet, source, commit.as_ref(), manifest)
+                    ..entry(model, &self.plan.fleet, source, commit.as_ref(), manifest)
                 };
                 let request = Request::Register {
                     entry: Box::new(entry),
@@ -177,7 +177,7 @@ impl Actor<'_> {
             } => {
                 let request = Request::Stop {
                     worker: worker.clone(),
-                    owner: Some(self.fleet.clone()),
+                    owner: Some(self.plan.fleet.clone()),
                     deadline_s: STOP_DEADLINE_S,
                     for_spawn: *for_spawn,
                 };
@@ -195,7 +195,7 @@ impl Actor<'_> {
             } => {
                 let request = Request::Protect {
                     subject: subject.clone(),
-                    owner: self.fleet.clone(),
+                    owner: self.plan.fleet.clone(),
                     protect: *protect,
                 };
                 hive(link)?.call_while(expect, request, |_| ()).await?;
@@ -206,7 +206,7 @@ impl Actor<'_> {
                 token,
             } => {
                 let request = Request::Link {
-                    fleet: self.fleet.clone(),
+                    fleet: self.plan.fleet.clone(),
                     orchestrator: orchestrator.clone(),
                     token: self.token(token).await?,
                 };
@@ -223,7 +223,7 @@ impl Actor<'_> {
                     });
                 }
                 let request = Request::Configure {
-                    fleet: self.fleet.clone(),
+                    fleet: self.plan.fleet.clone(),
                     file: *file,
                     content: Secret::new(text),
                 };
@@ -231,10 +231,10 @@ impl Actor<'_> {
                 Ok(Done::default())
             }
             ActionKind::Unlink => {
-                let fleet = self.fleet.clone();
+                let fleet = self.plan.fleet.clone();
                 let hive = hive(link)?;
                 let answer = hive.call_while(expect, Request::Unlink { fleet }, |_| ());
-                let is_there = |seen: &PoolObservation| seen.links.contains_key(self.fleet);
+                let is_there = |seen: &PoolObservation| seen.links.contains_key(&self.plan.fleet);
                 gone(&hive, answer.await, is_there).await.map(Done::from)
             }
             ActionKind::StartOrchestrator { spec, .. } => {
@@ -249,20 +249,20 @@ impl Actor<'_> {
                 }
             }
             ActionKind::StopOrchestrator => {
-                let fleet = self.fleet.clone();
+                let fleet = self.plan.fleet.clone();
                 let hive = hive(link)?;
                 let request = Request::StopOrchestrator { fleet };
                 let answer = hive.call_while(expect, request, |_| ());
                 let is_there = |seen: &PoolObservation| {
                     let mut all = seen.orchestrators.iter();
-                    all.any(|seen| seen.record.spec.fleet == *self.fleet)
+                    all.any(|seen| seen.record.spec.fleet == self.plan.fleet)
                 };
                 gone(&hive, answer.await, is_there).await.map(Done::from)
             }
             ActionKind::Unregister { model, .. } => {
                 let request = Request::Unregister {
                     model: model.clone(),
-                    owner: Some(self.fleet.clone()),
+                    owner: Some(self.plan.fleet.clone()),
                 };
                 let hive = hive(link)?;
                 let answer = hive.call_while(expect, request, |_| ()).await;
@@ -285,65 +285,11 @@ impl Actor<'_> {
             unreachable: true,
             ..Fault::default()
         })?;
-        let fleet = self.fleet.clone();
+        let fleet = self.plan.fleet.clone();
         let answer = hive(link)?.call(Request::Token { fleet }, |_| ()).await?;
         match answer {
             Outcome::Token(token) => Ok(Some(token)),
             other => Err(Fault::odd(&other)),
-        }
-    }
-
-    /// Brings the build for the pool's platform, and talks to the hive of that from here on.
-    async fn install(
-        &self,
-        pool: &PoolName,
-        link: &Link,
-        to: Sha256,
-        step: &Step<'_>,
-    ) -> Result<String, Fault> {
-        let opened = link.connection.open().await?;
-        let bundle = self
-            .bundles
-            .get(&opened.platform)
-            .await
-            .map_err(|error| Fault {
-                what: error.to_string(),
-                help: Some(error.help().to_owned()),
-                ..Fault::default()
-            })?;
-        drop(opened);
-        if bundle.digest != to {
-            return Err(Fault {
-                what: format!(
-                    "the build here is {}, no longer {}",
-                    bundle.digest.short(),
-                    to.short()
-                ),
-                help: Some("plan again".into()),
-                stale: true,
-                ..Fault::default()
-            });
-        }
-        let total = bundle.size();
-        let sent = |sent| {
-            step.say(&format!(
-                "{} of {}",
-                units::bytes(sent),
-                units::bytes(total)
-            ));
-        };
-        link.connection.install(&bundle, sent).await?;
-        match link.connection.open().await?.hive {
-            HiveState::Running(hive) => {
-                let hive = Arc::new(hive);
-                self.leases.add(pool, &hive).await?;
-                link.set_hive(Some(hive));
-                Ok(units::bytes(total))
-            }
-            HiveState::Bare => Err(Fault::of("it is gone again: something else removes it")),
-            HiveState::Broken(broken) => Err(Fault::of(format!(
-                "what was installed does not run: {broken}"
-            ))),
         }
     }
 }

@@ -70,7 +70,7 @@ impl Apply<'_> {
             links: self.links,
             leases: self.leases,
             bundles: self.bundles,
-            fleet: &self.plan.fleet,
+            plan: self.plan,
             access: self.access,
             allowance: Allowance::new(self.max_download, self.plan.download_bytes()),
             missing: Mutex::default(),

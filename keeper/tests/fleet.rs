@@ -4,6 +4,7 @@ mod apply;
 mod codes;
 mod commands;
 mod crash;
+mod devices;
 pub mod door;
 mod drift;
 mod faults;

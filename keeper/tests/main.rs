@@ -12,6 +12,8 @@
 mod complete;
 mod docs;
 mod fleet;
+#[path = "../../hive/tests/util/nvml.rs"]
+mod nvml;
 mod screens;
 mod sshd;
 mod transport;

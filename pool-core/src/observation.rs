@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::device::Device;
+use crate::device::{Backend, Device};
 use crate::digest::Sha256;
 use crate::model::CatalogEntry;
 use crate::name::FleetName;
@@ -41,6 +41,9 @@ pub struct PoolObservation {
     pub rates: Rates,
     pub memory: Memory,
     pub devices: Vec<DeviceInfo>,
+    /// Why no NVIDIA card is among the devices, where the machine may have some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_cuda: Option<String>,
     pub models: Vec<ObservedModel>,
     /// Bytes that came already of contents that are on their way.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -55,6 +58,22 @@ pub struct PoolObservation {
     /// The files that the orchestrator of each fleet is given.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub configs: BTreeMap<FleetName, BTreeMap<ConfigFile, Sha256>>,
+}
+
+impl PoolObservation {
+    /// Why nothing can compute there; none where the pool has the device.
+    pub fn lacks(&self, device: Device) -> Option<String> {
+        if self.devices.iter().any(|info| info.device == device) {
+            return None;
+        }
+        let has = self.devices.iter().map(|info| info.device.to_string());
+        let has: Vec<String> = has.collect();
+        let mut why = format!("there is no device {device}: it has {}", has.join(", "));
+        if let (Backend::Cuda, Some(no_cuda)) = (device.backend(), &self.no_cuda) {
+            why += &format!("; {no_cuda}");
+        }
+        Some(why)
+    }
 }
 
 /// A recorded orchestrator and whether its process lives and answers.
@@ -135,10 +154,17 @@ pub struct DeviceInfo {
     pub device: Device,
     /// Such as the processor's name.
     pub name: String,
+    /// Its own; of a GPU that has none, the machine's.
     pub memory: Memory,
     /// How many a worker there computes with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
+    /// The CUDA compute capability of a card, such as `9.0`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capability: Option<String>,
+    /// The version of its driver, such as `580.82.07`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
 }
 
 /// A catalogued model and which of its files are not as the catalog says.

@@ -120,13 +120,7 @@ fn diff_known(desired: &Desired, pool: &DesiredPool, seen: &PoolObservation) -> 
         .map(|info| (info.device, info.memory.available))
         .collect();
     for (address, worker) in &mut drift.workers {
-        if !drift.available.contains_key(&address.device) {
-            let has: Vec<String> = drift.available.keys().map(Device::to_string).collect();
-            let why = format!(
-                "there is no device {}: it has {}",
-                address.device,
-                has.join(", ")
-            );
+        if let Some(why) = seen.lacks(address.device) {
             *worker = WorkerDrift::Blocked { why };
         }
         let info = seen

@@ -361,8 +361,11 @@ pub fn fresh(bare: &Bare, build: Sha256) -> PoolState {
                 name: "a processor".into(),
                 memory,
                 threads: Some(8),
+                capability: None,
+                driver: None,
             })
             .into(),
+        no_cuda: None,
         arrived: BTreeMap::new(),
         models: Vec::new(),
         workers: Vec::new(),

@@ -18,7 +18,8 @@ use serde::Serialize;
 use tokio::io::BufReader;
 
 use crate::error::Result;
-use crate::{Hive, machine, rpc};
+use crate::machine::{self, Cards};
+use crate::{Hive, rpc};
 
 /// Manages one pool: its models, its workers, what it says of itself.
 ///
@@ -91,7 +92,11 @@ pub async fn run(hive: &Hive, cli: Cli) -> Result<()> {
         Command::Git(command) => git::run(hive, command, &output).await,
         Command::Status => status::run(hive, &output).await,
         Command::Devices => {
-            let devices = machine::devices(machine::memory());
+            let cards = Cards::look().await;
+            if let Some(why) = &cards.no_cuda {
+                let _ = writeln!(io::stderr(), "warning: {why}");
+            }
+            let devices = machine::devices(machine::memory(), &cards);
             output.print(&devices, || table::devices(&devices))
         }
         Command::Rpc { .. } => {

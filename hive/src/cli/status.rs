@@ -24,6 +24,9 @@ fn text(pool: &PoolObservation) -> String {
         bytes(pool.memory.available),
         bytes(pool.memory.total),
     );
+    if let Some(why) = &pool.no_cuda {
+        text += &format!("cuda     {why}\n");
+    }
     let parts = [
         Some(table::devices(&pool.devices)),
         (!pool.models.is_empty()).then(|| table::models(&pool.models)),

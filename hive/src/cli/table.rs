@@ -29,15 +29,26 @@ pub fn devices(devices: &[DeviceInfo]) -> String {
     let rows: Vec<_> = devices
         .iter()
         .map(|info| {
+            let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
             [
                 info.device.to_string(),
                 info.name.clone(),
                 bytes(info.memory.total),
                 bytes(info.memory.available),
+                or_none(&info.capability),
+                or_none(&info.driver),
             ]
         })
         .collect();
-    render(["DEVICE", "NAME", "MEMORY", "AVAILABLE"], &rows)
+    let headings = [
+        "DEVICE",
+        "NAME",
+        "MEMORY",
+        "AVAILABLE",
+        "CAPABILITY",
+        "DRIVER",
+    ];
+    render(headings, &rows)
 }
 
 pub fn models(models: &[ObservedModel]) -> String {

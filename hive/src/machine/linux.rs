@@ -7,6 +7,8 @@ use std::path::Path;
 use pool_core::machine;
 use pool_core::observation::Memory;
 
+pub use super::nvidia::cards;
+
 /// The name of the first processor.
 pub fn processor() -> Option<String> {
     let file = BufReader::new(File::open("/proc/cpuinfo").ok()?);

@@ -2,7 +2,10 @@
 
 use std::process::Command;
 
-use pool_core::observation::Memory;
+use pool_core::device::Device;
+use pool_core::observation::{DeviceInfo, Memory};
+
+use super::Cards;
 
 /// The name of the processor.
 pub fn processor() -> Option<String> {
@@ -32,6 +35,24 @@ pub fn memory() -> Memory {
         total: total.unwrap_or_default(),
         available: (free * page).min(total.unwrap_or_default()),
     }
+}
+
+/// The GPU of Apple silicon, which is part of the processor and has its memory.
+#[allow(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
+pub fn cards() -> Result<Cards, String> {
+    let gpu = || DeviceInfo {
+        device: Device::Metal(0),
+        name: processor().unwrap_or_else(|| "Apple silicon".into()),
+        memory: memory(),
+        threads: None,
+        capability: None,
+        driver: None,
+    };
+    let is_there = cfg!(target_arch = "aarch64");
+    Ok(Cards {
+        devices: is_there.then(gpu).into_iter().collect(),
+        ..Cards::default()
+    })
 }
 
 /// Bytes of a process that are in memory.

@@ -5,6 +5,9 @@ use std::path::Path;
 use pool_core::device::Device;
 use pool_core::observation::{DeviceInfo, Memory, Platform};
 
+mod cards;
+#[cfg(target_os = "linux")]
+mod nvidia;
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
 mod system;
@@ -12,6 +15,7 @@ mod system;
 #[path = "macos.rs"]
 mod system;
 
+pub use cards::Cards;
 pub use system::{memory, resident};
 
 pub fn hostname() -> String {
@@ -29,15 +33,18 @@ pub fn platform() -> Platform {
     }
 }
 
-/// The devices that a worker can compute on, in a machine with this memory.
-pub fn devices(memory: Memory) -> Vec<DeviceInfo> {
-    let name = system::processor().unwrap_or_else(|| platform().arch);
-    vec![DeviceInfo {
+/// The devices that a worker can compute on, in a machine with this memory and these cards.
+pub fn devices(memory: Memory, cards: &Cards) -> Vec<DeviceInfo> {
+    let mut devices = vec![DeviceInfo {
         device: Device::Cpu,
-        name,
+        name: system::processor().unwrap_or_else(|| platform().arch),
         memory,
         threads: threads(),
-    }]
+        capability: None,
+        driver: None,
+    }];
+    devices.extend_from_slice(&cards.devices);
+    devices
 }
 
 /// How many threads a program may compute with at the same time.

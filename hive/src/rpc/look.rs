@@ -35,6 +35,8 @@ pub fn look(hive: &Hive) -> io::Result<bool> {
         let reply = serde_json::to_string(&Reply { id, event })?;
         writeln!(output, "{reply}")?;
         output.flush()?;
+        // Without waiting for a driver that hangs.
+        runtime.shutdown_background();
     }
 }
 

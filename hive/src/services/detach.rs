@@ -47,5 +47,8 @@ pub fn become_program(program: &OsStr, arguments: &[OsString]) -> io::Error {
         .args(arguments)
         .env_remove(TOKEN_VARIABLE)
         .env_remove("HF_TOKEN")
+        // CUDA counts the cards as the hive does, whatever the login says: which ones are used, the fleet says.
+        .env("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+        .env_remove("CUDA_VISIBLE_DEVICES")
         .exec()
 }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use pool_core::FIRST_WORKER_PORT;
+use pool_core::device::{Backend, Device};
 use pool_core::name::WorkerId;
 use pool_core::rpc::{ErrorCode, HiveError};
 use pool_core::worker::{WorkerRecord, WorkerSpec, WorkerState};
@@ -9,8 +10,9 @@ use pool_core::worker::{WorkerRecord, WorkerSpec, WorkerState};
 use super::{SpawnOptions, ports, record, start};
 use crate::error::{Result, fail};
 use crate::home::Locked;
+use crate::machine::Cards;
 use crate::services::{self, supervise};
-use crate::{Hive, links, machine, models, random_hex};
+use crate::{Hive, links, models, random_hex};
 
 /// The records in the place of a spec.
 #[derive(Debug, Default)]
@@ -100,7 +102,25 @@ pub fn begin(
     Ok(record)
 }
 
-/// Whether the pool has the model, the device and the supervisor.
+/// Whether the pool has the device. Its driver may take a while to answer: whoever asks holds no lock.
+pub async fn has(device: Device) -> Result<()> {
+    if device == Device::Cpu {
+        return Ok(());
+    }
+    let cards = Cards::look().await;
+    if cards.devices.iter().any(|info| info.device == device) {
+        return Ok(());
+    }
+    let why = cards.no_cuda.filter(|_| device.backend() == Backend::Cuda);
+    let why = why.map_or_else(String::new, |why| format!(": {why}"));
+    Err(fail(
+        ErrorCode::NotFound,
+        format!("this pool has no device {device}{why}"),
+        "`rbee-hive devices` shows those it has",
+    ))
+}
+
+/// Whether the pool has the model and the supervisor.
 fn check(home: &Locked, spec: &WorkerSpec) -> Result<()> {
     let catalog = models::load(home)?;
     let entry = catalog.models.get(&spec.model);
@@ -121,14 +141,6 @@ fn check(home: &Locked, spec: &WorkerSpec) -> Result<()> {
             ErrorCode::NotFound,
             format!("the model {} cannot be served: {reason}", spec.model),
             "bring it: `rbee apply`, or `rbee-hive models register` from its folder",
-        ));
-    }
-    let devices = machine::devices(machine::memory());
-    if devices.iter().all(|info| info.device != spec.device) {
-        return Err(fail(
-            ErrorCode::NotFound,
-            format!("this pool has no device {}", spec.device),
-            "`rbee-hive devices` shows those it has",
         ));
     }
     supervise::check(spec.supervise)

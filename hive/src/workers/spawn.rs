@@ -57,6 +57,7 @@ pub async fn spawn(
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<WorkerRecord> {
     let deadline = Instant::now() + options.patience;
+    let has_device = begin::has(spec.device).await;
     let (mut record, is_begun) = block_in_place(|| {
         let home = hive.home.lock()?;
         options.expect.check(&home)?;
@@ -70,6 +71,7 @@ pub async fn spawn(
             }
             Ok((record, false))
         } else {
+            has_device?;
             let record = begin::begin(hive, &home, spec, &options)?;
             Ok((record, true))
         }

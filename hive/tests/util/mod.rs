@@ -1,6 +1,7 @@
 //! A pool of its own for each test, and ways to ask it.
 
 mod connection;
+pub mod nvml;
 mod programs;
 
 use std::collections::BTreeSet;

@@ -167,6 +167,9 @@ impl<'a> StatusDocument<'a> {
         for (pool, state) in self.pools {
             match state {
                 PoolState::Known(seen) => {
+                    if let Some(why) = &seen.no_cuda {
+                        note("cuda", Paint::Change, &format!("{pool}: {why}"));
+                    }
                     let mine = by_address(seen).into_iter();
                     let mine = mine.filter(|worker| is_of(self.fleet, worker));
                     for worker in mine.filter(|worker| is_down(worker)) {

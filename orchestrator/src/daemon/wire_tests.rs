@@ -58,7 +58,7 @@ async fn a_connection_is_used_again_and_one_that_was_closed_is_replaced() {
 #[tokio::test]
 async fn all_that_came_is_passed_on_at_once_and_then_that_it_broke_off() {
     let upstream = Upstream::new(|| None);
-    let (url, _closed) = worker(vec![vec![CHUNKS], vec![TORN]]);
+    let (url, closed) = worker(vec![vec![CHUNKS], vec![TORN]]);
     let mut answer = upstream
         .post(&url, "/", "{}".into(), "c", &Trace::default())
         .await
@@ -67,6 +67,7 @@ async fn all_that_came_is_passed_on_at_once_and_then_that_it_broke_off() {
     assert_eq!(first, "abcdef");
     assert_eq!(answer.next().await, Ok(None));
     assert_eq!(answer.next().await, Ok(None));
+    closed.recv().unwrap();
     let mut answer = upstream
         .post(&url, "/", "{}".into(), "c", &Trace::default())
         .await

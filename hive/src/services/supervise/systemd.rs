@@ -104,7 +104,8 @@ ExecStart={command}
 WorkingDirectory={folder}
 StandardOutput=append:{log}
 StandardError=append:{log}
-UnsetEnvironment=RBEE_WORKER_TOKEN HF_TOKEN
+Environment=CUDA_DEVICE_ORDER=PCI_BUS_ID
+UnsetEnvironment=RBEE_WORKER_TOKEN HF_TOKEN CUDA_VISIBLE_DEVICES
 Restart=on-failure
 RestartSec=2
 TimeoutStopSec=30
