@@ -25,6 +25,7 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// The fleet file [default: the nearest fleet.yaml from here upwards]
     #[arg(short, long, global = true, value_name = "FILE")]

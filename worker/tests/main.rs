@@ -8,6 +8,7 @@ mod batches;
 #[path = "../../examples/collector.rs"]
 mod collector;
 mod contract;
+mod cuda;
 mod families;
 mod fit;
 mod goldens;

@@ -183,7 +183,16 @@ impl Binary {
     }
 
     pub fn spawn_with(args: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_llm-worker-rbee"))
+        Self::of(
+            Path::new(env!("CARGO_BIN_EXE_llm-worker-rbee")),
+            args,
+            variables,
+        )
+    }
+
+    /// Starts another build of the worker.
+    pub fn of(program: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut child = Command::new(program)
             .args(args)
             .env_remove("RUST_LOG")
             .env_remove(http_front::tokens::VARIABLE)
@@ -212,12 +221,16 @@ impl Binary {
         let model_dir = model_dir.to_str().unwrap();
         let mut args = vec!["--model-dir", model_dir, "--listen", "127.0.0.1:0"];
         args.extend(more);
-        let mut binary = Self::spawn(&args);
-        let line = binary.line_with("address=");
+        Self::spawn(&args).ready()
+    }
+
+    /// Waits until it is ready.
+    pub fn ready(mut self) -> (Self, Client) {
+        let line = self.line_with("address=");
         let (_, address) = line.split_once("address=").unwrap();
         let client = Client::new(address.split_whitespace().next().unwrap());
-        binary.line_with("ready");
-        (binary, client)
+        self.line_with("ready");
+        (self, client)
     }
 
     /// Waits for a line of the log.

@@ -63,11 +63,12 @@ impl Demo {
         ended(command.status(), &shown)
     }
 
-    /// The same, and returns what it printed while printing it.
+    /// The same, and returns what it printed while printing it; what it says of that comes after it.
     fn streamed(&self, args: &[&str]) -> anyhow::Result<String> {
         let (mut command, shown) = self.command(args);
         let mut child = command
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .with_context(|| shown.clone())?;
         let mut output = Vec::new();
@@ -84,7 +85,9 @@ impl Demo {
                 out.flush()?;
             }
         }
-        ended(child.wait(), &shown)?;
+        let rest = child.wait_with_output().with_context(|| shown.clone())?;
+        std::io::stderr().write_all(&rest.stderr)?;
+        ended(Ok(rest.status), &shown)?;
         Ok(String::from_utf8_lossy(&output).into_owned())
     }
 

@@ -4,16 +4,19 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-use crate::{cargo, check, root, say};
+use crate::{cargo, check, cuda, root, say};
 
 const BINARIES: [&str; 4] = ["rbee", "rbee-hive", "llm-worker-rbee", "orchestratord"];
 
-/// Builds for this machine, or for another target.
-pub fn run(target: Option<String>) -> anyhow::Result<()> {
-    let target = match target {
-        Some(target) => target,
-        None => host()?,
-    };
+/// Builds for this machine, or for another target; the worker for CUDA as well, if that is asked for.
+pub fn run(target: Option<String>, with_cuda: bool) -> anyhow::Result<()> {
+    let here = host()?;
+    let target = target.unwrap_or_else(|| here.clone());
+    if with_cuda && target != here {
+        bail!(
+            "the worker is built for CUDA on the kind of machine that it is for: leave out --target, or --cuda"
+        );
+    }
     let built = root().join("target").join(&target).join("release");
     let mut build = cargo();
     build.args([
@@ -28,11 +31,20 @@ pub fn run(target: Option<String>) -> anyhow::Result<()> {
     check(build.env("CARGO_TARGET_DIR", root().join("target")))?;
     let dist = root().join("dist").join(&target);
     std::fs::create_dir_all(&dist)?;
+    let worker = if with_cuda {
+        Some(cuda::build()?)
+    } else {
+        None
+    };
     for name in BINARIES {
+        let from = match &worker {
+            Some(worker) if worker.ends_with(name) => worker.clone(),
+            _ => built.join(name),
+        };
         let to = dist.join(name);
         // By way of a temporary name: a binary that runs cannot be written over.
         let part = dist.join(format!(".{name}.part"));
-        std::fs::copy(built.join(name), &part).with_context(|| format!("cannot copy {name}"))?;
+        std::fs::copy(from, &part).with_context(|| format!("cannot copy {name}"))?;
         std::fs::rename(&part, &to)?;
         let size = to.metadata()?.len();
         say(&format!("{} ({:.1} MB)", shown(&to), size as f64 / 1e6));

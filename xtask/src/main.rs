@@ -47,6 +47,9 @@ enum Cli {
         /// For this target triple; its linker and Rust standard library must be installed
         #[arg(long, value_name = "TRIPLE")]
         target: Option<String>,
+        /// With a worker for CUDA, and for the CPU
+        #[arg(long)]
+        cuda: bool,
     },
 }
 
@@ -57,7 +60,7 @@ fn main() -> ExitCode {
         Cli::Test => test::run(),
         Cli::Build { .. } => cuda::build().map(|_| ()),
         Cli::Man { out } => man::run(&out),
-        Cli::Dist { target } => dist::run(target),
+        Cli::Dist { target, cuda } => dist::run(target, cuda),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

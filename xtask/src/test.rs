@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::bail;
 
-use crate::{cargo, check, demo, say};
+use crate::{cargo, check, cuda, demo, say};
 
 const SSHD: &str = "/usr/sbin/sshd";
 const SYSTEMD: &str = "/lib/systemd/systemd";
@@ -37,6 +37,20 @@ pub fn run() -> anyhow::Result<()> {
     // The tests start the programs that this builds.
     check(cargo().args(["build", "--locked", "--workspace", "--bins"]))?;
     check(cargo().args(["test", "--locked", "--workspace"]))?;
+    if cuda::IS_POSSIBLE {
+        let mut test = cargo();
+        test.args([
+            "test",
+            "--locked",
+            "--workspace",
+            "--test",
+            "main",
+            "cuda::",
+        ])
+        .args(["--", "--ignored"])
+        .env("RBEE_CUDA_WORKER", cuda::build()?);
+        check(&mut test)?;
+    }
     demo::run(false)?;
     say("\nAll of it passed.");
     Ok(())
@@ -44,7 +58,8 @@ pub fn run() -> anyhow::Result<()> {
 
 /// The end-to-end tests talk to a real OpenSSH server, and as root also across networks of their own and to a real
 /// manager of systemd; the orchestrator's also to clients in JavaScript, those of a
-/// fleet in a repository to git, the tutorial's to curl, and what a person sees is shown by tmux.
+/// fleet in a repository to git, the tutorial's to curl, and what a person sees is shown by tmux. The build for CUDA calls g++,
+/// and pip where there is no toolkit.
 fn ensure_tools() -> anyhow::Result<()> {
     let id = Command::new("id").arg("-u").output()?;
     let is_root = id.stdout.trim_ascii() == b"0";
@@ -66,6 +81,17 @@ fn ensure_tools() -> anyhow::Result<()> {
     }
     if is_root && cfg!(target_os = "linux") && !Path::new(SYSTEMD).exists() {
         packages.push("systemd");
+    }
+    if cuda::IS_POSSIBLE {
+        if is_missing("g++") {
+            packages.push("g++");
+        }
+        let pip = Command::new("python3")
+            .args(["-m", "pip", "--version"])
+            .output();
+        if !pip.is_ok_and(|pip| pip.status.success()) {
+            packages.extend(["python3", "python3-pip"]);
+        }
     }
     if packages.is_empty() {
         return Ok(());

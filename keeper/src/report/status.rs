@@ -1,14 +1,16 @@
 //! The fleet at a glance: pools, devices, models, workers, orchestrators.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use pool_core::address::WorkerAddress;
 use pool_core::name::{FleetName, PoolName};
 use pool_core::observation::{
     Memory, ObservedModel, ObservedOrchestrator, ObservedWorker, PoolObservation,
 };
 use pool_core::units;
 use pool_core::worker::WorkerState;
+use reconciler::desired::Desired;
 use reconciler::observed::{Observed, PoolState};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -23,8 +25,10 @@ use crate::terminal::{Paint, paint};
 pub struct StatusDocument<'a> {
     pub version: u32,
     pub fleet: &'a FleetName,
-    /// The exit code: 1 when a pool answered with an error, or a worker or the orchestrator of the fleet does not serve, 4 when
-    /// a pool was unreachable.
+    #[serde(skip)]
+    desired: &'a Desired,
+    /// The exit code: 1 when a pool answered with an error, or a worker or the orchestrator of the fleet does not serve or is
+    /// not there, 4 when a pool was unreachable.
     pub exit: u8,
     /// Why it is not 0.
     pub problems: Vec<String>,
@@ -33,7 +37,9 @@ pub struct StatusDocument<'a> {
 }
 
 impl<'a> StatusDocument<'a> {
-    pub fn new(fleet: &'a FleetName, observed: &'a Observed) -> Self {
+    /// Compares what the pools said with what the fleet declares.
+    pub fn new(desired: &'a Desired, observed: &'a Observed) -> Self {
+        let fleet = &desired.fleet;
         let (mut faults, mut unreachable) = (Vec::new(), Vec::new());
         for (pool, state) in &observed.pools {
             match state {
@@ -44,8 +50,13 @@ impl<'a> StatusDocument<'a> {
                 PoolState::Bare(bare) if bare.broken.is_some() => {
                     faults.push(format!("the hive of pool {pool} does not run"));
                 }
+                PoolState::Bare(_) if is_wanted(desired, pool) => {
+                    faults.push(format!("rbee is not installed on pool {pool}"));
+                }
                 PoolState::Bare(_) => {}
                 PoolState::Known(seen) => {
+                    let missing = missing(desired, pool, seen);
+                    faults.extend(missing.iter().map(|what| format!("{what} is missing")));
                     let mine = by_address(seen).into_iter();
                     let mine = mine.filter(|worker| is_of(fleet, worker));
                     let down = mine.filter(|worker| is_down(worker));
@@ -70,6 +81,7 @@ impl<'a> StatusDocument<'a> {
         Self {
             version: 1,
             fleet,
+            desired,
             exit: exit.0,
             problems: faults,
             pools: &observed.pools,
@@ -188,6 +200,9 @@ impl<'a> StatusDocument<'a> {
                 PoolState::Bare(bare) => {
                     if let Some(cause) = &bare.broken {
                         note("broken", Paint::Bad, &format!("{pool}: {cause}"));
+                    } else if is_wanted(self.desired, pool) {
+                        let text = format!("{pool}: rbee is not installed; `rbee apply` does it");
+                        note("bare", Paint::Change, &text);
                     }
                 }
                 PoolState::Unknown(unknown) => {
@@ -201,6 +216,31 @@ impl<'a> StatusDocument<'a> {
         }
         out
     }
+}
+
+/// What the fleet declares on a pool and the pool does not have.
+fn missing(desired: &Desired, pool: &PoolName, seen: &PoolObservation) -> Vec<String> {
+    let Some(declared) = desired.pools.get(pool) else {
+        return Vec::new();
+    };
+    let mine = seen.workers.iter();
+    let mine = mine.filter(|worker| is_of(&desired.fleet, worker));
+    let there: BTreeSet<&WorkerAddress> = mine
+        .filter_map(|worker| worker.record.spec.address.as_ref())
+        .collect();
+    let workers = declared.workers.keys();
+    let workers = workers.filter(|address| !there.contains(address));
+    let mut missing: Vec<String> = workers.map(ToString::to_string).collect();
+    if declared.orchestrator.is_some() && orchestrators(&desired.fleet, seen).next().is_none() {
+        missing.push(format!("the orchestrator on {pool}"));
+    }
+    missing
+}
+
+/// Whether the fleet declares something on a pool.
+fn is_wanted(desired: &Desired, pool: &PoolName) -> bool {
+    let declared = desired.pools.get(pool);
+    declared.is_some_and(|pool| !pool.workers.is_empty() || pool.orchestrator.is_some())
 }
 
 /// The workers in the order of their addresses; behind them those that have none.

@@ -43,7 +43,7 @@ fn before_and_after_an_apply_and_when_a_worker_died() {
             (&["plan", "--detailed-exitcode"], 2),
             (&["drift"], 0),
             (&["drift", "--detailed-exitcode"], 2),
-            (&["status"], 0),
+            (&["status"], 1),
             (&["apply"], 1),
             (&["apply", "--yes"], 0),
             (&["plan", "--detailed-exitcode"], 0),
@@ -65,7 +65,7 @@ fn before_and_after_an_apply_and_when_a_worker_died() {
             (&["apply", "--yes"], 0),
             (&["status"], 0),
             (&["destroy", "--yes"], 0),
-            (&["status"], 0),
+            (&["status"], 1),
         ],
     );
 }

@@ -329,7 +329,10 @@ fn a_damaged_lock_stops_what_reads_it_and_nothing_else() {
             .says("delete it and run `rbee lock`, or restore it from git");
     }
     assert_eq!(office.lock(), "<<<<<<< HEAD\n");
-    office.rbee(&["status"]).exits(0);
+    office
+        .rbee(&["status"])
+        .exits(1)
+        .says("rbee is not installed");
     office.rbee(&["destroy", "--yes"]).exits(0);
 }
 

@@ -18,9 +18,12 @@ use toolkit::Toolkit;
 const NVCC: &str = include_str!("nvcc.sh");
 const RUSTC: &str = include_str!("rustc.sh");
 
+/// Whether a worker can be built for CUDA here.
+pub const IS_POSSIBLE: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+
 /// Builds an optimised worker and returns where it is.
 pub fn build() -> anyhow::Result<PathBuf> {
-    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+    if !IS_POSSIBLE {
         bail!("the worker is built for CUDA on x86-64 Linux only");
     }
     // Of its own: what candle is built from differs.

@@ -1,4 +1,4 @@
-//! The compiler of CUDA: the machine's own, or else the one that PyPI has.
+//! The compiler of CUDA: the machine's own, or else the one that `PyPI` has.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub struct Toolkit {
 }
 
 impl Toolkit {
-    /// The machine's, when it has one; otherwise that of PyPI, fetched once into a folder below `target`.
+    /// The machine's, when it has one; otherwise that of `PyPI`, fetched once into a folder below `target`.
     pub fn find(target: &Path) -> anyhow::Result<Self> {
         if let Some(root) = installed() {
             say(&format!("CUDA: the toolkit in {}", root.display()));

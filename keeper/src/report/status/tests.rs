@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 
+use reconciler::fleet::parse;
+use reconciler::resolve::{Known, resolve};
+
 use super::*;
 
 fn worker(id: &str, fleet: Option<&str>, state: &str, alive: bool, answers: bool) -> Value {
@@ -46,8 +49,19 @@ fn style(width: Option<usize>, unicode: bool) -> Style {
     }
 }
 
-fn home() -> FleetName {
-    "home".parse().unwrap()
+/// What this fleet file asks for, with these workers.
+fn declared(workers: &str) -> Desired {
+    let text = format!(
+        "version: 1\nfleet: home\npools:\n  workstation: {{ connect: local, devices: [cpu] }}\n  \
+         spare: {{ connect: ssh://spare, devices: [cpu] }}\n\
+         models: {{ tiny: {{ source: ./tiny }} }}\n{workers}"
+    );
+    let fleet = parse(&text).unwrap();
+    resolve(&fleet, &Known::default()).unwrap()
+}
+
+fn home() -> Desired {
+    declared("")
 }
 
 #[test]
@@ -57,8 +71,8 @@ fn everything_is_in_the_tables_with_its_owner() {
         worker("theirs", Some("lab"), "ready", true, true),
         worker("tiny-1", None, "starting", true, false),
     ];
-    let (fleet, observed) = (home(), observed(&workers));
-    let document = StatusDocument::new(&fleet, &observed);
+    let (desired, observed) = (home(), observed(&workers));
+    let document = StatusDocument::new(&desired, &observed);
     assert_eq!((document.exit, document.problems.len()), (0, 0));
     let text = document.text(style(None, true));
     for part in [
@@ -88,8 +102,8 @@ fn eighty_columns_hold_what_matters_most() {
         true,
         true,
     )];
-    let (fleet, observed) = (home(), observed(&workers));
-    let document = StatusDocument::new(&fleet, &observed);
+    let (desired, observed) = (home(), observed(&workers));
+    let document = StatusDocument::new(&desired, &observed);
     for width in [1, 7, 20, 40, 60, 80, 100] {
         let text = document.text(style(Some(width), true));
         let wide = text.lines().find(|line| line.chars().count() > width);
@@ -122,8 +136,8 @@ fn workers_stand_in_the_order_of_their_addresses_and_nothing_kept_has_no_column(
         .unwrap()
         .remove("us_per_token");
     all.insert(0, by_hand);
-    let (fleet, observed) = (home(), observed(&all));
-    let document = StatusDocument::new(&fleet, &observed);
+    let (desired, observed) = (home(), observed(&all));
+    let document = StatusDocument::new(&desired, &observed);
     let text = document.text(style(None, true));
     let order = [
         "a/workstation/cpu/0",
@@ -152,8 +166,8 @@ fn a_worker_of_the_fleet_that_does_not_serve_is_said_and_counts() {
     for (state, alive, answers, word, exit) in cases {
         for (owner, exit) in [("home", exit), ("lab", 0)] {
             let observed = observed(&[worker("chat", Some(owner), state, alive, answers)]);
-            let fleet = home();
-            let document = StatusDocument::new(&fleet, &observed);
+            let desired = home();
+            let document = StatusDocument::new(&desired, &observed);
             assert_eq!(document.exit, exit, "{state} {owner}");
             let text = document.text(style(None, true));
             assert!(text.contains(&format!("  {word}")), "{text}");
@@ -161,4 +175,26 @@ fn a_worker_of_the_fleet_that_does_not_serve_is_said_and_counts() {
             assert_eq!(told, exit == 1, "{text}");
         }
     }
+}
+
+#[test]
+fn what_is_declared_and_not_there_is_said_and_counts() {
+    let observed = observed(&[worker("chat", Some("home"), "ready", true, true)]);
+    let desired = declared("workers: { chat: { model: tiny, on: [workstation/cpu] } }\n");
+    let document = StatusDocument::new(&desired, &observed);
+    assert_eq!(document.exit, 1);
+    assert_eq!(document.problems, ["chat/workstation/cpu/0 is missing"]);
+    let text = document.text(style(None, true));
+    let said = "missing: chat/workstation/cpu/0: `rbee apply` brings it\n";
+    assert!(text.ends_with(said), "{text}");
+
+    let desired = declared("workers: { chat: { model: tiny, on: [spare/cpu] } }\n");
+    let document = StatusDocument::new(&desired, &observed);
+    assert_eq!(document.exit, 1);
+    assert_eq!(document.problems, ["rbee is not installed on pool spare"]);
+
+    // What only `rbee test` has is not missed.
+    let ephemeral = "workers: { chat: { model: tiny, on: ['*/cpu'], ephemeral: true } }\n";
+    let desired = declared(ephemeral);
+    assert_eq!(StatusDocument::new(&desired, &observed).exit, 0);
 }
