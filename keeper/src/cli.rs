@@ -13,9 +13,23 @@ use crate::complete;
 use crate::progress::Output;
 use crate::transport::Options;
 
+/// What every exit code of [`crate::exit::Exit`] means.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done, or nothing to do
+  1    an error; for plan, drift and status also something that is blocked or does not serve
+  2    plan and drift with --detailed-exitcode: there are changes
+  3    partly done
+  4    a pool was unreachable; the rest was done
+  5    a check or a gate failed, or a model would be down for longer than it may
+  6    the saved plan is stale
+  7    somebody else applies to a pool
+  64   the command line is wrong
+  130  interrupted";
+
 /// Keeps a fleet of LLM workers the way fleet.yaml says.
 #[derive(Debug, Parser)]
-#[command(name = "rbee", version = pool_core::VERSION, propagate_version = false, max_term_width = 100)]
+#[command(name = "rbee", version = pool_core::VERSION, propagate_version = false, max_term_width = 100, after_long_help = EXIT_CODES)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

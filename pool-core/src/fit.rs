@@ -93,8 +93,8 @@ pub fn need(manifest: &Manifest, spec: &WorkerSpec, threads: Option<u32>) -> Opt
         (None, Dtype::Bf16 | Dtype::F16) => (Kept::Half, Kept::Half),
         (None, Dtype::Auto) => (as_stored, as_stored),
     };
-    let as_files = match (spec.quantize, spec.dtype, backend) {
-        (None, Dtype::Auto, Backend::Cpu) => shape.as_stored,
+    let as_files = match (spec.quantize, spec.dtype) {
+        (None, Dtype::Auto) => shape.weights_as_stored(backend),
         _ => None,
     };
     let weights = match as_files {

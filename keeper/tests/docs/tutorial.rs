@@ -16,7 +16,7 @@ const LEFT: &[(&str, &str)] = &[
 ];
 
 const LEFT_OF_THREE: &[(&str, &str)] = &[
-    ("ssh-copy-id me@box", "the key is there"),
+    ("ssh-copy-id box", "the key is there"),
     ("ssh box hostname", "it asks a person for the fingerprint"),
 ];
 

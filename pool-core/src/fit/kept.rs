@@ -22,6 +22,16 @@ pub enum Kept {
 }
 
 impl Kept {
+    /// Bytes of 32 numbers in blocks; none for kinds that are not.
+    pub fn block(self) -> Option<u64> {
+        match self {
+            Self::F32 | Self::Half => None,
+            Self::Q8 => Some(34),
+            Self::Q4 => Some(18),
+            Self::Q4Min => Some(20),
+        }
+    }
+
     /// Bytes of a number, for kinds without scales; of half one for the others, which keys and values never are.
     pub fn number(self) -> u64 {
         match self {

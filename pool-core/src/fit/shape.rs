@@ -180,10 +180,32 @@ impl Shape {
                 matrix(kept(is_vocabulary), size)
             }),
             Backend::Cuda | Backend::Metal => {
+                // The vocabulary is always numbers there.
                 let number = vocabulary.number();
-                self.sum(self.vectors().checked_mul(number)?, |[rows, columns], _| {
-                    rows.checked_mul(columns)?.checked_mul(number)
-                })
+                self.sum(
+                    self.vectors().checked_mul(number)?,
+                    |[rows, columns], is_vocabulary| {
+                        let numbers = rows.checked_mul(columns)?;
+                        let blocks = matrices.block().filter(|_| !is_vocabulary);
+                        match blocks {
+                            Some(bytes) => numbers.div_ceil(32).checked_mul(bytes),
+                            None => numbers.checked_mul(number),
+                        }
+                    },
+                )
+            }
+        }
+    }
+
+    /// Bytes of the weights of a file in blocks. Its vocabulary is numbers on a GPU, so there these are too many rather than too few.
+    pub fn weights_as_stored(&self, backend: Backend) -> Option<u64> {
+        let stored = self.as_stored?;
+        match backend {
+            Backend::Cpu => Some(stored),
+            Backend::Cuda | Backend::Metal => {
+                let numbers = u64::from(self.vocab).checked_mul(self.hidden.into())?;
+                let matrices = if self.tied { 1 } else { 2 };
+                stored.checked_add(numbers.checked_mul(2 * matrices)?)
             }
         }
     }

@@ -89,6 +89,22 @@ fn a_gpu_keeps_no_panels() {
 }
 
 #[test]
+fn a_gpu_keeps_matrices_in_blocks_and_the_vocabulary_as_numbers() {
+    let qwen = manifest(QWEN, 988_097_824);
+    let (vocabulary, vectors) = (151_936 * 896, 24 * (2 * 896 + 896 + 2 * 128) + 896);
+    let matrices = 494_032_768 - vocabulary - vectors;
+    for (quantize, block) in [(Quantization::Q8_0, 34), (Quantization::Q4, 18)] {
+        let spec = WorkerSpec {
+            quantize: Some(quantize),
+            ..spec("cuda:0")
+        };
+        let need = need(&qwen, &spec, None).unwrap();
+        let expected = matrices / 32 * block + 2 * (vocabulary + vectors);
+        assert_eq!(need.weights, expected);
+    }
+}
+
+#[test]
 fn a_model_of_no_known_shape_is_guessed() {
     let other = QWEN.replace("qwen2", "mamba");
     let manifest = manifest(&other, 1_000_000);

@@ -143,8 +143,8 @@ pub struct Model {
     pub source: Spanned<Source>,
     /// How weights that are not quantised are kept, of which `auto` is as their files have them; `auto` when absent.
     pub dtype: Option<Spanned<Dtype>>,
-    /// What the matrices are quantised to while they are loaded; as their files have them when absent. On a CPU only. With `q4` the
-    /// embedding and the output stay at 8 bits.
+    /// What the matrices are quantised to while they are loaded; as their files have them when absent. The embedding and
+    /// the output stay as they are on a GPU, and at 8 bits with `q4` on a CPU.
     pub quantize: Option<Spanned<Quantization>>,
     /// How long nobody may serve it while a plan is carried out; that of the file when absent.
     pub max_outage: Option<Spanned<Duration>>,
