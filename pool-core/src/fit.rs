@@ -27,6 +27,10 @@ pub const MOST_ROWS: u64 = 512;
 /// Threads that are counted where a pool does not say how many it has.
 const THREADS: u32 = 16;
 
+/// Bytes of a card that are gone once a process uses it, before anything is loaded: its context, kernels and the libraries' own
+/// memory. A plan counts them; a worker that counts has them already.
+const CUDA_CONTEXT: u64 = 512 << 20;
+
 /// What a worker takes, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Need {
@@ -93,6 +97,13 @@ pub fn need(manifest: &Manifest, spec: &WorkerSpec, threads: Option<u32>) -> Opt
         (None, Dtype::Bf16 | Dtype::F16) => (Kept::Half, Kept::Half),
         (None, Dtype::Auto) => (as_stored, as_stored),
     };
+    // On a GPU the vocabulary is always numbers.
+    let vocabulary = match (backend, spec.dtype) {
+        (Backend::Cpu, _) => vocabulary,
+        (Backend::Cuda | Backend::Metal, Dtype::F32) => Kept::F32,
+        (Backend::Cuda | Backend::Metal, Dtype::Auto) if spec.quantize.is_none() => as_stored,
+        (Backend::Cuda | Backend::Metal, _) => Kept::Half,
+    };
     let as_files = match (spec.quantize, spec.dtype) {
         (None, Dtype::Auto) => shape.weights_as_stored(backend),
         _ => None,
@@ -103,9 +114,15 @@ pub fn need(manifest: &Manifest, spec: &WorkerSpec, threads: Option<u32>) -> Opt
     };
     let context = spec.context.unwrap_or(shape.context);
     let slots = spec.slots.max(DEFAULT_SLOTS);
+    let context_of_card = if backend == Backend::Cuda {
+        CUDA_CONTEXT
+    } else {
+        0
+    };
+    let scratch = shape.scratch(backend, slots, context, threads.unwrap_or(THREADS));
     Some(Need {
         weights,
         kv: shape.kv(backend, vocabulary, slots, context)?,
-        scratch: shape.scratch(backend, slots, context, threads.unwrap_or(THREADS)),
+        scratch: scratch.saturating_add(context_of_card),
     })
 }

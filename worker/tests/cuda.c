@@ -22,6 +22,17 @@ int cuDeviceGetCount(int *count) {
     return 0;
 }
 
+int cuDeviceGet(int *device, int index) {
+    *device = index;
+    return 0;
+}
+
+int cuDeviceGetAttribute(int *value, int attribute, int device) {
+    (void)device;
+    *value = attribute == 75 ? number("CUDA_CAPABILITY") : 0;
+    return 0;
+}
+
 int cuGetErrorName(int error, const char **name) {
     *name = error == 803 ? "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH" : NULL;
     return *name ? 0 : 1;

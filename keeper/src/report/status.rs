@@ -196,6 +196,10 @@ impl<'a> StatusDocument<'a> {
                         let text = format!("the orchestrator on {pool}: {cause}");
                         note(seen.condition(), Paint::Bad, &text);
                     }
+                    for what in missing(self.desired, pool, seen) {
+                        let text = format!("{what}: `rbee apply` brings it");
+                        note("missing", Paint::Bad, &text);
+                    }
                 }
                 PoolState::Bare(bare) => {
                     if let Some(cause) = &bare.broken {

@@ -92,7 +92,7 @@ fn the_tutorial_prints_what_it_shows() {
             edit("s|on: .*\"\\*/cpu\"\\]|on: [desk/cpu, box/cpu]|"),
         ),
         (
-            "All of it, of the three",
+            "Or all of it, here of the three with `rack` back in its place",
             format!(
                 "{}; rbee apply --yes",
                 edit("s|on: .desk/cpu, box/cpu\\]|on: [\"*/cpu\"]|")

@@ -146,7 +146,7 @@ impl Shape {
     }
 
     /// How many numbers the norms and biases are.
-    fn vectors(&self) -> u64 {
+    pub fn vectors(&self) -> u64 {
         let layer = 2 * u64::from(self.hidden) + u64::from(self.biases);
         u64::from(self.layers)
             .saturating_mul(layer)
@@ -180,7 +180,6 @@ impl Shape {
                 matrix(kept(is_vocabulary), size)
             }),
             Backend::Cuda | Backend::Metal => {
-                // The vocabulary is always numbers there.
                 let number = vocabulary.number();
                 self.sum(
                     self.vectors().checked_mul(number)?,
@@ -253,7 +252,7 @@ impl Shape {
                 cpu_scratch(inputs, context, threads.into())
             }
             // Scores, and their softmax.
-            Backend::Cuda | Backend::Metal => 2 * 4 * most_rows * context * heads,
+            Backend::Cuda | Backend::Metal => 2 * 4 * rows * context * heads,
         };
         u64::try_from(step + work).unwrap_or(u64::MAX)
     }

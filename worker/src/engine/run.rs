@@ -167,7 +167,7 @@ impl Serving<'_> {
 
         let memory = self.shared.memory();
         let mut rows = logits.chunks_exact(vocab);
-        let mut ended = Vec::new();
+        let (mut ended, mut spoilt) = (Vec::new(), Vec::new());
         for (mut job, count) in std::mem::take(&mut self.running).into_iter().zip(counts) {
             job.sequence.advance(count);
             self.slots.computed(&job.sequence, &rope);
@@ -175,7 +175,19 @@ impl Serving<'_> {
             let row = if whole { rows.next() } else { None };
             match row.and_then(|row| job.choose(row, self.text, &memory)) {
                 None => self.running.push(job),
-                Some(terminal) => ended.push((job, terminal)),
+                Some(terminal) => {
+                    // Nothing could be chosen: its logits are no numbers, and what led to them is still in its slot.
+                    if matches!(terminal, StreamEvent::Error(_)) {
+                        spoilt.push(job.sequence.slot);
+                    }
+                    ended.push((job, terminal));
+                }
+            }
+        }
+        for slot in spoilt {
+            self.slots.forget(slot);
+            if let Err(error) = self.network.clear(slot) {
+                tracing::error!(%error, slot, "cannot clear a slot");
             }
         }
         ended

@@ -25,6 +25,12 @@ struct Scripted {
 
 const CONTEXT: usize = 4096;
 
+/// A token whose logits are no numbers.
+const SPOILT: u32 = 700;
+
+/// How a slot that was cleared stands among the spans of steps.
+const CLEARED: usize = usize::MAX;
+
 impl Network for Scripted {
     fn forward(&mut self, spans: &[Span<'_>]) -> Result<&[f32]> {
         if self.go.recv().is_err() {
@@ -35,13 +41,23 @@ impl Network for Scripted {
         self.logits.clear();
         for span in spans.iter().filter(|span| span.wanted == Wanted::Last) {
             let next = (span.position + span.tokens.len()) % self.config.vocab;
-            let row = (0..self.config.vocab).map(|id| if id == next { 1.0 } else { 0.0 });
+            let least = if span.tokens.contains(&SPOILT) {
+                f32::NAN
+            } else {
+                0.0
+            };
+            let row = (0..self.config.vocab).map(|id| if id == next { 1.0 + least } else { least });
             self.logits.extend(row);
         }
         Ok(&self.logits)
     }
 
     fn copy(&mut self, _from: usize, _to: usize, _positions: usize) -> Result<()> {
+        Ok(())
+    }
+
+    fn clear(&mut self, slot: usize) -> Result<()> {
+        self.steps.lock().unwrap().push(vec![(slot, CLEARED, 0)]);
         Ok(())
     }
 
@@ -185,6 +201,20 @@ fn a_step_that_fails_ends_what_was_in_it_and_nothing_else() {
     drop(lab.go);
     assert_eq!(failure(&mut events), FailureCode::OutOfMemory);
     assert_eq!(lab.engine.phase(), Phase::Ready);
+}
+
+#[test]
+fn what_led_to_no_number_is_cleared_and_not_used_again() {
+    let lab = lab(1);
+    for id in ["a", "b"] {
+        let mut events = lab.submit(id, vec![7, 7, SPOILT], 10);
+        lab.go.send(()).unwrap();
+        assert_eq!(failure(&mut events), FailureCode::Internal);
+    }
+    let steps = lab.steps.lock().unwrap().clone();
+    let whole = vec![(0, 0, 3)];
+    let cleared = vec![(0, CLEARED, 0)];
+    assert_eq!(steps[..3], [whole.clone(), cleared, whole]);
 }
 
 #[test]

@@ -222,6 +222,10 @@ impl<O: Ops> Network for Decoder<O> {
         self.ops.copy(from, to, positions)
     }
 
+    fn clear(&mut self, slot: usize) -> Result<()> {
+        self.ops.clear(slot)
+    }
+
     fn config(&self) -> &Config {
         &self.config
     }

@@ -47,10 +47,10 @@ pub struct Keep {
 impl Keep {
     /// The numbers that candle computes a model with, whose file holds its embedding as `source`.
     pub(super) fn numbers(self, source: Source) -> DType {
-        match (self.dtype, source) {
-            (Dtype::F32, _) | (Dtype::Auto, Source::F32) => DType::F32,
-            (Dtype::F16, _) | (Dtype::Auto, Source::F16) => DType::F16,
-            (Dtype::Bf16 | Dtype::Auto, _) => DType::BF16,
+        match (self.dtype, self.quantize, source) {
+            (Dtype::F32, _, _) | (Dtype::Auto, None, Source::F32) => DType::F32,
+            (Dtype::F16, _, _) | (Dtype::Auto, None, Source::F16) => DType::F16,
+            (Dtype::Bf16 | Dtype::Auto, _, _) => DType::BF16,
         }
     }
 

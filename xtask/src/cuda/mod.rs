@@ -30,17 +30,9 @@ pub fn build() -> anyhow::Result<PathBuf> {
     let target = target_dir()?.join("cuda");
     fs::create_dir_all(&target)?;
     let toolkit = Toolkit::find(&target)?;
-    let (nvcc, is_new) = script(&target, "nvcc", NVCC)?;
-    let (rustc, _) = script(&target, "rustc", RUSTC)?;
-    if is_new {
-        // Its build script would keep kernels of the one before.
-        let mut clean = cargo();
-        check(
-            clean
-                .args(["clean", "--package", "candle-kernels", "--target-dir"])
-                .arg(&target),
-        )?;
-    }
+    let nvcc = script(&target, "nvcc", NVCC)?;
+    let rustc = script(&target, "rustc", RUSTC)?;
+    forget_other_kernels(&target, &toolkit)?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = [toolkit.root().join("bin")]
         .into_iter()
@@ -59,7 +51,7 @@ pub fn build() -> anyhow::Result<PathBuf> {
         // What `nvcc` makes of it is in the script.
         .env("CUDA_COMPUTE_CAP", "80")
         .env("NVCC_APPEND_FLAGS", "--compress-mode=size")
-        .env("RBEE_CUDA_VERSION", toolkit.version()?)
+        .env("RBEE_CUDA_VERSION", toolkit.version())
         .env("RBEE_CUDA_LIBRARIES", libraries(&target, &toolkit)?);
     check(&mut build)?;
     let worker = target.join("release/llm-worker-rbee");
@@ -72,17 +64,32 @@ pub fn build() -> anyhow::Result<PathBuf> {
     Ok(worker)
 }
 
-/// Puts a script where it can be run, and says whether it was not there before.
-fn script(target: &Path, name: &str, text: &str) -> anyhow::Result<(PathBuf, bool)> {
+/// Puts a script where it can be run.
+fn script(target: &Path, name: &str, text: &str) -> anyhow::Result<PathBuf> {
     let folder = target.join("scripts");
     fs::create_dir_all(&folder)?;
     let path = folder.join(name);
-    let is_new = fs::read_to_string(&path).ok().as_deref() != Some(text);
-    if is_new {
+    if fs::read_to_string(&path).ok().as_deref() != Some(text) {
         fs::write(&path, text)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
     }
-    Ok((path, is_new))
+    Ok(path)
+}
+
+/// Removes the kernels that another toolkit compiled, or another script: their own build would keep them.
+fn forget_other_kernels(target: &Path, toolkit: &Toolkit) -> anyhow::Result<()> {
+    let stamp = target.join("kernels");
+    let of = format!("{} {}\n{NVCC}", toolkit.version(), toolkit.root().display());
+    if fs::read_to_string(&stamp).ok().as_deref() != Some(&of) {
+        let mut clean = cargo();
+        clean
+            .args(["clean", "--release", "--package", "candle-kernels"])
+            .arg("--target-dir")
+            .arg(target);
+        check(&mut clean)?;
+        fs::write(stamp, of)?;
+    }
+    Ok(())
 }
 
 /// A folder with those libraries alone that become part of the binary. The linker takes what it finds first, and here it finds

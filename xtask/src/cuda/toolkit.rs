@@ -11,17 +11,33 @@ use crate::{check, say};
 /// What is fetched where there is no CUDA. Version 13.0: its PTX is the newest that drivers of the series 580 take.
 const REQUIREMENTS: &str = include_str!("requirements.txt");
 
+/// The first version whose compiler makes kernels small.
+const OLDEST: (u32, u32) = (12, 8);
+
 /// A toolkit of CUDA.
 pub struct Toolkit {
     root: PathBuf,
+    version: String,
 }
 
 impl Toolkit {
-    /// The machine's, when it has one; otherwise that of `PyPI`, fetched once into a folder below `target`.
+    /// The machine's, when it has one that serves; otherwise that of `PyPI`, fetched once into a folder below `target`.
     pub fn find(target: &Path) -> anyhow::Result<Self> {
-        if let Some(root) = installed() {
-            say(&format!("CUDA: the toolkit in {}", root.display()));
-            return Ok(Self { root });
+        for root in installed() {
+            match Self::at(root.clone()) {
+                Ok(toolkit) => {
+                    say(&format!(
+                        "CUDA: the toolkit {} in {}",
+                        toolkit.version,
+                        root.display()
+                    ));
+                    return Ok(toolkit);
+                }
+                Err(error) => say(&format!(
+                    "CUDA: not the toolkit in {}: {error:#}",
+                    root.display()
+                )),
+            }
         }
         let folder = target.join("toolkit");
         let kept = fs::read_to_string(folder.join("requirements.txt"));
@@ -30,26 +46,27 @@ impl Toolkit {
         } else {
             fetch(&folder)?;
         }
-        let root = folder.join("nvidia/cu13");
-        Ok(Self { root })
+        Self::at(folder.join("nvidia/cu13"))
+    }
+
+    /// A toolkit that has all that is needed of it.
+    fn at(root: PathBuf) -> anyhow::Result<Self> {
+        let toolkit = Self {
+            version: version(&root.join("bin/nvcc"))?,
+            root,
+        };
+        toolkit.library("libcudart_static.a")?;
+        Ok(toolkit)
+    }
+
+    /// Such as `13.0`.
+    pub fn version(&self) -> &str {
+        &self.version
     }
 
     /// Its compiler.
     pub fn nvcc(&self) -> PathBuf {
         self.root.join("bin/nvcc")
-    }
-
-    /// Its version, such as `13.0`.
-    pub fn version(&self) -> anyhow::Result<String> {
-        let output = Command::new(self.nvcc()).arg("--version").output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let version = text
-            .split_once("release ")
-            .and_then(|(_, rest)| rest.split_once(','));
-        match version {
-            Some((version, _)) => Ok(version.to_owned()),
-            None => bail!("`nvcc --version` names no release: {text}"),
-        }
     }
 
     /// The folder that has `bin`, `include` and libraries.
@@ -69,8 +86,31 @@ impl Toolkit {
     }
 }
 
-/// The toolkit that is installed, if one is: where `CUDA_HOME` says, where `nvcc` is found, or at its usual place.
-fn installed() -> Option<PathBuf> {
+/// What a compiler says that it is of; an error where that is too old.
+fn version(nvcc: &Path) -> anyhow::Result<String> {
+    let output = Command::new(nvcc).arg("--version").output();
+    let output = output.with_context(|| format!("cannot run {}", nvcc.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = text
+        .split_once("release ")
+        .and_then(|(_, rest)| rest.split_once(','));
+    let Some((version, _)) = version else {
+        bail!("`nvcc --version` names no release: {text}");
+    };
+    let mut numbers = version.split('.').map_while(|part| part.parse().ok());
+    let number = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if number < OLDEST {
+        bail!(
+            "it is of CUDA {version}, and {}.{} is the first that serves",
+            OLDEST.0,
+            OLDEST.1
+        );
+    }
+    Ok(version.to_owned())
+}
+
+/// Where toolkits may be installed: where `CUDA_HOME` says, where `nvcc` is found, and at the usual place.
+fn installed() -> impl Iterator<Item = PathBuf> {
     let told = std::env::var_os("CUDA_HOME").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path)
@@ -79,10 +119,8 @@ fn installed() -> Option<PathBuf> {
     // Links lead to where the rest of it is.
     let found = found.and_then(|nvcc| Some(nvcc.canonicalize().ok()?.ancestors().nth(2)?.into()));
     let usual = Some(PathBuf::from("/usr/local/cuda"));
-    [told, found, usual]
-        .into_iter()
-        .flatten()
-        .find(|root| root.join("bin/nvcc").is_file())
+    let all = [told, found, usual].into_iter().flatten();
+    all.filter(|root| root.join("bin/nvcc").is_file())
 }
 
 /// Has pip put the compiler into the folder. What broke off is not taken for whole: the list of its parts comes last.
@@ -96,8 +134,11 @@ fn fetch(folder: &Path) -> anyhow::Result<()> {
     fs::write(&part, REQUIREMENTS)?;
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--no-deps"])
-        .args(["--disable-pip-version-check", "--root-user-action=ignore"])
-        .args(["--only-binary=:all:", "--requirement"])
+        .args(["--disable-pip-version-check", "--only-binary=:all:"])
+        .env("PIP_ROOT_USER_ACTION", "ignore")
+        // Which `--target` contradicts.
+        .env("PIP_USER", "0")
+        .arg("--requirement")
         .arg(&part)
         .arg("--target")
         .arg(folder);

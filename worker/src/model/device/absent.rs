@@ -2,6 +2,8 @@
 
 use pool_core::device::Device;
 
+use super::driver;
+
 /// Why a device is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum Absent {
@@ -13,6 +15,8 @@ pub enum Absent {
     OldDriver { has: String, needs: String },
     #[error("its driver fails: {0}")]
     Driver(String),
+    #[error("its compute capability is {major}.{minor}, and 8.0 is the least that serves")]
+    OldCard { major: i32, minor: i32 },
     #[error("there are {0} cards")]
     NoCard(u32),
     #[error("{0}")]
@@ -39,13 +43,22 @@ impl Absent {
             (Self::Library { name, .. }, _) if name.starts_with("libcuda.") => {
                 format!("install NVIDIA's driver, so that `nvidia-smi` lists the card; {otherwise}")
             }
-            (Self::Library { .. }, _) => format!(
-                "install it: `python3 -m pip install --target ~/.rbee/cuda nvidia-cublas nvidia-curand` puts it where the worker looks, \
-                 and a CUDA toolkit has it, too; {otherwise}"
-            ),
+            (Self::Library { .. }, _) => {
+                let major = driver::CUDA.0;
+                // Since 13 the name of a package does not say its version.
+                let packages = match major {
+                    "12" => "nvidia-cublas-cu12 nvidia-curand-cu12".to_owned(),
+                    _ => format!("'nvidia-cublas=={major}.*' nvidia-curand"),
+                };
+                format!(
+                    "install it: `python3 -m pip install --target ~/.rbee/cuda {packages}` puts it where the worker looks, and a toolkit of \
+                     CUDA {major} has it, too; {otherwise}"
+                )
+            }
             (Self::OldDriver { needs, .. }, _) => format!(
                 "install a driver that knows CUDA {needs} (`nvidia-smi` shows it), or build the worker with an older toolkit; {otherwise}"
             ),
+            (Self::OldCard { .. }, _) => format!("choose another card, {otherwise}"),
             (Self::NoCard(_) | Self::Driver(_) | Self::Failed(_), _) => format!(
                 "`rbee-hive devices` and `nvidia-smi` show the devices that there are; {otherwise}"
             ),

@@ -22,7 +22,10 @@ use super::absent::Absent;
 const DRIVER: &str = "libcuda.so.1";
 
 /// The version of CUDA that the worker was built with, and with it that of its libraries.
-const CUDA: (&str, &str) = (env!("RBEE_CUDA_MAJOR"), env!("RBEE_CUDA_MINOR"));
+pub const CUDA: (&str, &str) = (env!("RBEE_CUDA_MAJOR"), env!("RBEE_CUDA_MINOR"));
+
+/// The compute capability that kernels are built for.
+const OLDEST: (c_int, c_int) = (8, 0);
 
 /// Variable that says in which order CUDA counts the cards.
 const ORDER: &str = "CUDA_DEVICE_ORDER";
@@ -73,6 +76,11 @@ pub fn check(index: u32) -> Result<(), Absent> {
     if index >= cards.unsigned_abs() {
         return Err(Absent::NoCard(cards.unsigned_abs()));
     }
+    let capability = capability(driver, index)?;
+    if capability < OLDEST {
+        let (major, minor) = capability;
+        return Err(Absent::OldCard { major, minor });
+    }
     // Each needs those before it.
     for name in ["libcublasLt", "libcublas", "libcurand"] {
         // cuRAND counts for itself.
@@ -81,6 +89,33 @@ pub fn check(index: u32) -> Result<(), Absent> {
         let _ = open(&format!("{name}.so.{version}"))?.into_raw();
     }
     Ok(())
+}
+
+/// The compute capability of a card.
+fn capability(driver: &Library, index: u32) -> Result<(c_int, c_int), Absent> {
+    /// `CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR`, and `…_MINOR` of `cuda.h`.
+    const ATTRIBUTES: [c_int; 2] = [75, 76];
+    // SAFETY: the types of the functions are those of `cuda.h`.
+    let (device, attribute) = unsafe {
+        (
+            symbol::<unsafe extern "C" fn(*mut c_int, c_int) -> c_int>(driver, b"cuDeviceGet\0")?,
+            symbol::<unsafe extern "C" fn(*mut c_int, c_int, c_int) -> c_int>(
+                driver,
+                b"cuDeviceGetAttribute\0",
+            )?,
+        )
+    };
+    let mut card = 0;
+    // SAFETY: the pointer is to a number that lives on.
+    succeeded(driver, unsafe {
+        device(&raw mut card, index.cast_signed())
+    })?;
+    let mut numbers = [0; 2];
+    for (number, which) in numbers.iter_mut().zip(ATTRIBUTES) {
+        // SAFETY: the pointer is to a number that lives on.
+        succeeded(driver, unsafe { attribute(number, which, card) })?;
+    }
+    Ok(numbers.into())
 }
 
 /// Bytes that are free on the card whose context this thread has.

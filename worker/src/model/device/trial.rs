@@ -13,12 +13,12 @@ use crate::model::config::Config;
 use crate::model::decoder::Decoder;
 use crate::model::error::ModelError;
 use crate::model::network::{Network, Span, Wanted};
-use crate::model::ops::Tensors;
+use crate::model::ops::{Ops, Tensors};
 use crate::model::options::Keep;
 use crate::model::weights::{Make, MatrixAt, VectorAt, Weights};
 
 /// Tokens of a sequence, and sequences.
-const CONTEXT: usize = 32;
+const CONTEXT: usize = 192;
 const SLOTS: usize = 4;
 
 /// Computes the trial of a model with matrices of these kinds; none is numbers of `dtype`.
@@ -29,9 +29,15 @@ pub fn check(
     dtype: DType,
     kinds: &[Option<GgmlDType>],
 ) -> std::result::Result<(), ModelError> {
+    let failed = |error: candle_core::Error| ModelError::Device {
+        device,
+        source: error.into(),
+    };
     for kind in kinds {
-        let ours = steps(&mut network(opened, config, dtype, *kind)?)?;
-        let twin = steps(&mut network(&CandleDevice::Cpu, config, DType::F32, *kind)?)?;
+        let ours = network(opened, config, dtype, *kind).and_then(|mut ours| steps(&mut ours));
+        let ours = ours.map_err(failed)?;
+        let twin = network(&CandleDevice::Cpu, config, DType::F32, *kind);
+        let twin = twin.and_then(|mut twin| steps(&mut twin))?;
         let difference = difference(&ours, &twin);
         if difference > tolerance(dtype, *kind) {
             let kind = kind.map_or_else(|| format!("{dtype:?}"), |kind| format!("{kind:?}"));
@@ -72,18 +78,22 @@ fn network(
     config: &Config,
     dtype: DType,
     kind: Option<GgmlDType>,
-) -> std::result::Result<Decoder<Tensors>, ModelError> {
-    // Whole blocks of 256, whatever the size of a head.
-    let kv_heads = 16;
+) -> Result<Decoder<Tensors>> {
+    let shared = config.heads / config.kv_heads;
+    // Rows of whole blocks, whatever the size of a head. Those of 32 also end within what kernels take at a time.
+    let block = kind.map_or(32, |kind| kind.block_size());
+    let whole = |heads: &usize| (heads * shared * config.head_dim).is_multiple_of(block);
+    let kv_heads = (2..=256).find(whole).unwrap_or(256);
     let config = Config {
         vocab: 512,
-        hidden: 256,
-        intermediate: 512,
+        hidden: 256 + block % 256,
+        intermediate: 512 + block % 256,
         layers: 1,
-        heads: config.heads / config.kv_heads * kv_heads,
+        heads: shared * kv_heads,
         kv_heads,
         tied: false,
-        windows: config.windows.iter().take(1).copied().collect(),
+        // As one that hides something of so few tokens.
+        windows: vec![config.windows[0].map(|window| window.min(8))],
         ..config.clone()
     };
     let keep = Keep {
@@ -120,11 +130,11 @@ impl Random<'_> {
 }
 
 impl Make<MatrixAt, VectorAt> for Random<'_> {
-    type Matrix = <Tensors as crate::model::ops::Ops>::Matrix;
+    type Matrix = <Tensors as Ops>::Matrix;
     type Vector = Tensor;
-    type Error = ModelError;
+    type Error = candle_core::Error;
 
-    fn matrix(&mut self, at: MatrixAt) -> std::result::Result<Self::Matrix, ModelError> {
+    fn matrix(&mut self, at: MatrixAt) -> Result<Self::Matrix> {
         let (rows, columns) = at.size();
         // As large as trained ones, so that sums stay of the order of 1.
         let scale = 1.0 / (columns as f32).sqrt();
@@ -133,18 +143,19 @@ impl Make<MatrixAt, VectorAt> for Random<'_> {
         let numbers = numbers.into_iter().map(|x| x * scale).collect();
         let numbers = Tensor::from_vec(numbers, (rows, columns), &CandleDevice::Cpu)?;
         let kind = self.kind.filter(|_| !at.is_vocabulary);
-        Ok(self.ops.place(&numbers, kind)?)
+        self.ops.place(&numbers, kind)
     }
 
-    fn vector(&mut self, at: VectorAt) -> std::result::Result<Tensor, ModelError> {
-        let numbers = self.numbers(at.length);
-        Ok(crate::model::ops::Ops::vector(self.ops, numbers)?)
+    fn vector(&mut self, at: VectorAt) -> Result<Tensor> {
+        // Larger than most, so that attention does not look at all alike.
+        let numbers = self.numbers(at.length).into_iter();
+        self.ops.vector(numbers.map(|x| 4.0 * x).collect())
     }
 }
 
 /// The logits of steps that use every kernel, of few rows and of many.
 fn steps(network: &mut Decoder<Tensors>) -> Result<Vec<f32>> {
-    let tokens: Vec<u32> = (0..20).map(|n| n * 23 % 512).collect();
+    let tokens: Vec<u32> = (0..CONTEXT as u32).map(|n| n * 23 % 512).collect();
     let span = |slot, position: usize, count: usize| Span {
         slot,
         position,
@@ -157,6 +168,8 @@ fn steps(network: &mut Decoder<Tensors>) -> Result<Vec<f32>> {
         &[span(0, 0, 12), span(2, 0, 3)][..],
         &[span(1, 0, 1), span(2, 3, 1)],
         &[span(0, 12, 1)],
+        // As many rows as kernels for prompts take at a time.
+        &[span(3, 0, 150)],
     ] {
         logits.extend(network.forward(spans)?);
     }
@@ -172,11 +185,10 @@ mod tests {
 
     use super::*;
 
-    fn config() -> Config {
+    fn config(more: &str) -> Config {
         let text = r#"{ "model_type": "llama", "vocab_size": 32, "hidden_size": 64, "intermediate_size": 128,
-            "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,
-            "rms_norm_eps": 1e-5, "rope_theta": 10000.0 }"#;
-        Config::parse(Path::new("config.json"), text).unwrap()
+            "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64, "#;
+        Config::parse(Path::new("config.json"), &format!("{text}{more} }}")).unwrap()
     }
 
     #[test]
@@ -190,28 +202,28 @@ mod tests {
             Some(GgmlDType::Q6K),
         ];
         for dtype in [DType::F32, DType::F16, DType::BF16] {
-            check(
-                Device::Cuda(0),
-                &CandleDevice::Cpu,
-                &config(),
-                dtype,
-                &kinds,
-            )
-            .unwrap();
+            let config = config(r#""rope_theta": 10000.0"#);
+            check(Device::Cuda(0), &CandleDevice::Cpu, &config, dtype, &kinds).unwrap();
         }
     }
 
     #[test]
     fn a_device_that_computes_something_else_is_not() {
-        let right = steps(&mut network(&CandleDevice::Cpu, &config(), DType::F32, None).unwrap());
-        let right = right.unwrap();
-        let other = Config {
-            norm_eps: 1.0,
-            ..config()
+        let logits = |config: &Config| {
+            let network = network(&CandleDevice::Cpu, config, DType::F32, None);
+            steps(&mut network.unwrap()).unwrap()
         };
-        let wrong = steps(&mut network(&CandleDevice::Cpu, &other, DType::F32, None).unwrap());
+        let right = logits(&config(r#""rope_theta": 10000.0"#));
         let most = tolerance(DType::BF16, None);
-        assert!(difference(&wrong.unwrap(), &right) > most);
+        for wrong in [
+            // Positions that turn otherwise, or by half.
+            r#""rope_theta": 10.0"#,
+            r#""rope_theta": 10000.0, "partial_rotary_factor": 0.5"#,
+            r#""rms_norm_eps": 1.0"#,
+        ] {
+            let difference = difference(&logits(&config(wrong)), &right);
+            assert!(difference > 2.0 * most, "{wrong}: {difference}");
+        }
         for (at, x) in [(0, f32::NAN), (right.len() - 1, 1e9)] {
             let mut wrong = right.clone();
             wrong[at] = x;

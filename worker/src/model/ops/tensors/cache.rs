@@ -33,23 +33,22 @@ impl Cache {
         self.layers.iter().flatten().map(bytes).sum::<usize>() as u64
     }
 
-    /// Where the keys and the values of several sequences go: for each number of (sequences * `kv_heads` * tokens, `head_dim`), its
-    /// row of (slots * `kv_heads` * context, `head_dim`).
+    /// The positions that several sequences add, for each number of (sequences * `kv_heads`, tokens, `head_dim`).
     pub fn targets(&self, group: &Group) -> Result<Option<Tensor>> {
         let Some([keys, _]) = self.layers.first().filter(|_| group.positions.len() > 1) else {
             return Ok(None);
         };
-        let (_, heads, context, head_dim) = keys.dims4()?;
-        let mut rows: Vec<u32> = Vec::new();
-        for (slot, position) in group.slots.clone().zip(&group.positions) {
-            for head in 0..heads {
-                let first = (slot * heads + head) * context + position;
-                rows.extend((first as u32)..(first + group.tokens) as u32);
+        let (_, heads, _, head_dim) = keys.dims4()?;
+        let mut at: Vec<u32> = Vec::new();
+        for &position in &group.positions {
+            for _ in 0..heads {
+                at.extend((position..position + group.tokens).map(|at| at as u32));
             }
         }
-        let count = rows.len();
-        let rows = Tensor::from_vec(rows, (count, 1), keys.device())?;
-        rows.broadcast_as((count, head_dim))?.contiguous().map(Some)
+        let rows = group.positions.len() * heads;
+        let at = Tensor::from_vec(at, (rows, group.tokens, 1), keys.device())?;
+        let shape = (rows, group.tokens, head_dim);
+        at.broadcast_as(shape)?.contiguous().map(Some)
     }
 
     /// Keeps the keys and values of a group, each (sequences, `kv_heads`, tokens, `head_dim`), at their positions. Returns all that
@@ -57,14 +56,14 @@ impl Cache {
     pub fn keep(&self, layer: usize, group: &Group, new: [Tensor; 2]) -> Result<[Tensor; 2]> {
         let mut held = self.layers[layer].clone();
         for (held, new) in held.iter_mut().zip(new) {
-            let whole = held.clone();
             *held = held.narrow(0, group.slots.start, group.slots.len())?;
             match &group.targets {
                 // Tokens of one sequence lie together.
                 None => held.slice_set(&new, 2, group.positions[0])?,
                 Some(targets) => {
-                    let flat = whole.reshape(((), whole.dim(3)?))?;
-                    flat.scatter_set(targets, &new.reshape(targets.shape())?, 0)?;
+                    let (_, _, context, head_dim) = held.dims4()?;
+                    let rows = held.reshape(((), context, head_dim))?;
+                    rows.scatter_set(targets, &new.reshape(targets.shape())?, 1)?;
                 }
             }
             *held = held.narrow(2, 0, group.end)?;
@@ -72,12 +71,18 @@ impl Cache {
         Ok(held)
     }
 
+    /// Forgets what a slot holds: what is no number there would spread to whoever attends beside it.
+    pub fn clear(&self, slot: usize) -> Result<()> {
+        let mut all = self.layers.iter().flatten();
+        all.try_for_each(|tensor| tensor.narrow(0, slot, 1)?.zero_set())
+    }
+
     /// Copies what the first `positions` of a slot hold to another slot.
     pub fn copy(&self, from: usize, to: usize, positions: usize) -> Result<()> {
         for tensor in self.layers.iter().flatten() {
             let held = tensor.narrow(0, from, 1)?.narrow(2, 0, positions)?;
             // A copy, since a tensor cannot be read and written at the same time.
-            let held = held.copy()?.contiguous()?;
+            let held = held.force_contiguous()?;
             tensor.narrow(0, to, 1)?.slice_set(&held, 2, 0)?;
         }
         Ok(())

@@ -65,7 +65,12 @@ impl Matrix {
         device: &Device,
     ) -> Result<Self> {
         match kind {
-            Some(kind) => Self::of(QTensor::quantize_onto(numbers, kind, device)?),
+            Some(kind) => {
+                // By way of the bytes: only so is what kernels read behind them zero.
+                let blocks = QTensor::quantize(numbers, kind)?;
+                let storage = QStorage::from_data(blocks.data()?, device, kind)?;
+                Self::of(QTensor::new(storage, numbers.shape())?)
+            }
             None => Ok(Self::Numbers(numbers.to_dtype(dtype)?.to_device(device)?)),
         }
     }

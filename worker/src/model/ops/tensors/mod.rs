@@ -116,14 +116,12 @@ impl Tensors {
         let shared = self.heads / self.kv_heads * tokens;
         let query = (query * (self.head_dim as f64).powf(-0.5))?;
         let query = query.reshape((sequences, self.kv_heads, shared, self.head_dim))?;
-        let scores = query.matmul(&keys.transpose(2, 3)?)?;
-        let scores = match mask {
-            Some(mask) => {
-                let by_head = scores.reshape((sequences, self.heads, tokens, end))?;
-                by_head.broadcast_add(mask)?.reshape(scores.shape())?
-            }
-            None => scores,
-        };
+        let mut scores = query.matmul(&keys.transpose(2, 3)?)?;
+        if let Some(mask) = mask {
+            let shape = scores.shape().clone();
+            scores = scores.reshape((sequences, self.heads, tokens, end))?;
+            scores = scores.broadcast_add(mask)?.reshape(shape)?;
+        }
         let mixed = softmax_last_dim(&scores)?.matmul(&values)?;
         mixed
             .reshape((sequences, self.heads, tokens, self.head_dim))?
@@ -283,6 +281,10 @@ impl Ops for Tensors {
 
     fn copy(&mut self, from: usize, to: usize, positions: usize) -> Result<()> {
         self.cache.copy(from, to, positions)
+    }
+
+    fn clear(&mut self, slot: usize) -> Result<()> {
+        self.cache.clear(slot)
     }
 
     fn memory(&self) -> Memory {

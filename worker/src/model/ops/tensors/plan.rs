@@ -35,7 +35,7 @@ impl Plan {
         let number = dtype.size_in_bytes();
         // The vocabulary is never in blocks.
         let mut kinds = vec![None];
-        let mut weights = config.layers * 2 * config.hidden * number;
+        let mut weights = config.shape().vectors() as usize * number;
         for at in Weights::places(config).matrices() {
             let source = checkpoint.source(&at.name, &at.shape)?;
             let kind = matrix::kind(keep, source, at);
