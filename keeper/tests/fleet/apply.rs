@@ -62,7 +62,7 @@ fn a_local_fleet_is_applied_asked_and_destroyed() {
     desk.rbee(&["destroy", "--yes"])
         .exits(0)
         .says("nothing of fleet test is there");
-    let left = desk.rbee(&["status", "--json"]).exits(0).json();
+    let left = desk.rbee(&["status", "--json"]).exits(1).json();
     assert_eq!(
         left["pools"]["here"]["workers"].as_array().map(Vec::len),
         Some(0)

@@ -79,8 +79,9 @@ fn a_pool_that_is_down_and_one_that_is_faulty() {
         &[
             (&["plan", "--detailed-exitcode"], 4),
             (&["drift", "--detailed-exitcode"], 4),
-            (&["status"], 4),
+            (&["status"], 1),
             (&["apply", "--yes"], 4),
+            (&["status"], 4),
         ],
     );
     std::fs::write(desk.home().join("catalog.json"), "{").unwrap();

@@ -30,7 +30,7 @@ fn a_device_that_is_not_there_is_refused_before_anything_comes() {
     let blobs = fs::read_dir(desk.home().join("models/blobs")).unwrap();
     assert_eq!(blobs.count(), 0, "a model came");
 
-    let status = rbee(&desk, &driver, &["status"]).exits(0);
+    let status = rbee(&desk, &driver, &["status"]).exits(1);
     let [cpu, card] = ["cpu", "cuda:0"].map(|device| {
         let mut lines = status.out.lines();
         lines
@@ -75,6 +75,6 @@ fn a_plan_says_why_a_driver_has_no_card() {
     let blocked = format!("there is no device cuda:0: it has cpu; {why}");
     after_an_update(&["plan"]).exits(1).says(&blocked);
     after_an_update(&["status"])
-        .exits(0)
+        .exits(1)
         .says("cuda: here: no NVIDIA card");
 }

@@ -75,7 +75,10 @@ fn of_two_applies_at_once_one_is_told_who_works() {
     }
     // Who only looks is not kept out.
     office.rbee(&["plan"]).exits(0);
-    office.rbee(&["status"]).exits(0);
+    office
+        .rbee(&["status"])
+        .exits(1)
+        .says("missing: chat/here/cpu/0");
     busy.end().exits(0);
     office.rbee(APPLY).exits(0).says("nothing was done");
     office.rbee(&["destroy", "--yes"]).exits(0);

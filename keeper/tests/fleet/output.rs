@@ -72,7 +72,7 @@ fn every_document_of_a_fleets_life_is_as_its_schema_says() {
     let desk = Desk::new();
     desk.fleet(HERE, "here/cpu");
     let (plan, status) = (schema("plan"), schema("status"));
-    valid(&status, &desk.rbee(&["status", "--json"]).exits(0).json());
+    valid(&status, &desk.rbee(&["status", "--json"]).exits(1).json());
     let planned = desk.rbee(&["plan", "--json", "--out", "it.plan"]).exits(0);
     valid(&plan, &planned.json());
     let shown = desk.rbee(&["show", "it.plan", "--json"]).exits(0).json();

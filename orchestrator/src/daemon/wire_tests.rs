@@ -37,6 +37,12 @@ fn worker(connections: Vec<Vec<&'static str>>) -> (String, Receiver<()>) {
     (url, closed)
 }
 
+/// Waits until the worker closed a connection, and leaves the runtime time to learn of it.
+async fn is_closed(closed: Receiver<()>) {
+    let waited = tokio::task::spawn_blocking(move || closed.recv());
+    waited.await.unwrap().unwrap();
+}
+
 async fn ask(upstream: &Upstream, url: &str) -> Result<String, AttemptError> {
     let answer = upstream
         .post(url, "/", "{}".into(), "c", &Trace::default())
@@ -51,7 +57,7 @@ async fn a_connection_is_used_again_and_one_that_was_closed_is_replaced() {
     let (url, closed) = worker(vec![vec![WHOLE, CHUNKS], vec![WHOLE]]);
     assert_eq!(ask(&upstream, &url).await.as_deref(), Ok("ok"));
     assert_eq!(ask(&upstream, &url).await.as_deref(), Ok("abcdef"));
-    closed.recv().unwrap();
+    is_closed(closed).await;
     assert_eq!(ask(&upstream, &url).await.as_deref(), Ok("ok"));
 }
 
@@ -67,7 +73,7 @@ async fn all_that_came_is_passed_on_at_once_and_then_that_it_broke_off() {
     assert_eq!(first, "abcdef");
     assert_eq!(answer.next().await, Ok(None));
     assert_eq!(answer.next().await, Ok(None));
-    closed.recv().unwrap();
+    is_closed(closed).await;
     let mut answer = upstream
         .post(&url, "/", "{}".into(), "c", &Trace::default())
         .await
