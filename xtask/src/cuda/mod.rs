@@ -51,6 +51,11 @@ pub fn build() -> anyhow::Result<PathBuf> {
         // What `nvcc` makes of it is in the script.
         .env("CUDA_COMPUTE_CAP", "80")
         .env("NVCC_APPEND_FLAGS", "--compress-mode=size")
+        // By itself it leaves half of them idle.
+        .env(
+            "CUDAFORGE_THREADS",
+            std::thread::available_parallelism()?.to_string(),
+        )
         .env("RBEE_CUDA_VERSION", toolkit.version())
         .env("RBEE_CUDA_LIBRARIES", libraries(&target, &toolkit)?);
     check(&mut build)?;
