@@ -53,21 +53,27 @@ pub fn remove_broken_off(folder: &Path) -> Result<()> {
     remove().map_err(|e| io_error("clean up", folder, &e))
 }
 
-/// What the JSON files of a folder are named for, in no order; of other files nothing. A folder that is not there has none.
-pub fn names<T: FromStr>(folder: &Path) -> Result<Vec<T>> {
-    let failed = |e: io::Error| io_error("read", folder, &e);
-    let entries = match folder.read_dir() {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(failed(e)),
+/// The names in a folder that are text, in no order. A folder that is not there has none.
+pub fn entries(folder: &Path) -> Result<Vec<String>> {
+    let list = || {
+        let names = folder.read_dir()?.map(|entry| Ok(entry?.file_name()));
+        names.collect::<io::Result<Vec<_>>>()
     };
-    let mut names = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(failed)?.file_name();
-        let name = name.to_str().and_then(|name| name.strip_suffix(".json"));
-        names.extend(name.and_then(|name| name.parse().ok()));
+    match list() {
+        Ok(names) => Ok(names
+            .into_iter()
+            .filter_map(|name| name.into_string().ok())
+            .collect()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(io_error("read", folder, &e)),
     }
-    Ok(names)
+}
+
+/// What the JSON files of a folder are named for, in no order; of other files nothing.
+pub fn names<T: FromStr>(folder: &Path) -> Result<Vec<T>> {
+    let entries = entries(folder)?;
+    let names = entries.iter().filter_map(|name| name.strip_suffix(".json"));
+    Ok(names.filter_map(|name| name.parse().ok()).collect())
 }
 
 /// Makes names that were created, changed or removed in a folder last.

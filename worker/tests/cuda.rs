@@ -1,6 +1,7 @@
-//! The build for CUDA: `cargo xtask test` makes it, and runs these with where it is.
+//! A worker that is told to use a card: the ordinary build, or the one for CUDA where `RBEE_CUDA_WORKER` says where that is.
+//! `cargo xtask test` makes it, and runs these a second time.
 //!
-//! A card need not be there. Where one is, it has to give the answers that the CPU gives.
+//! A card need not be there. Where one is, the build for CUDA has to give the answers that the CPU gives.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,13 +10,15 @@ use tempfile::TempDir;
 
 use crate::support::{Binary, Client, ask, tiny};
 
-/// Where the build is.
-const WORKER: &str = "RBEE_CUDA_WORKER";
+/// What the ordinary build says of every card.
+const NOT_BUILT: &str = "this worker was built without it";
+
+fn for_cuda() -> Option<PathBuf> {
+    std::env::var_os("RBEE_CUDA_WORKER").map(PathBuf::from)
+}
 
 fn worker() -> PathBuf {
-    let path = std::env::var_os(WORKER);
-    path.unwrap_or_else(|| panic!("{WORKER} does not say where the build is"))
-        .into()
+    for_cuda().unwrap_or_else(|| env!("CARGO_BIN_EXE_llm-worker-rbee").into())
 }
 
 fn start(device: &str, variables: &[(&str, &str)]) -> Binary {
@@ -60,28 +63,28 @@ fn driver() -> TempDir {
 }
 
 #[tokio::test]
-#[ignore = "`cargo xtask test` makes the build that it starts"]
 async fn it_computes_on_the_cpu_whatever_is_there() {
     let (_binary, client) = start("cpu", &[]).ready();
     answers(&client).await;
 }
 
 #[tokio::test]
-#[ignore = "`cargo xtask test` makes the build that it starts"]
 async fn it_computes_on_a_card_or_says_what_is_missing() {
-    if Path::new("/dev/nvidia0").exists() {
+    if for_cuda().is_some() && Path::new("/dev/nvidia0").exists() {
         let (_binary, client) = start("cuda:0", &[]).ready();
         answers(&client).await;
-    } else {
-        // A driver may be installed where its card is not.
-        let log = refusal(&[]);
-        let missing = ["libcuda.so.1 cannot be opened", "its driver fails"];
-        assert!(missing.iter().any(|text| log.contains(text)), "{log}");
+        return;
     }
+    let log = refusal(&[]);
+    let missing = match for_cuda() {
+        // A driver may be installed where its card is not.
+        Some(_) => &["libcuda.so.1 cannot be opened", "its driver fails"][..],
+        None => &[NOT_BUILT],
+    };
+    assert!(missing.iter().any(|text| log.contains(text)), "{log}");
 }
 
 #[test]
-#[ignore = "`cargo xtask test` makes the build that it starts"]
 fn a_driver_that_does_not_fit_is_told_from_a_card_that_is_not_there() {
     let driver = driver();
     let driver = driver.path().to_str().unwrap();
@@ -104,12 +107,17 @@ fn a_driver_that_does_not_fit_is_told_from_a_card_that_is_not_there() {
             ("CUDA_CARDS", cards),
             ("CUDA_CAPABILITY", "7"),
         ]);
+        let says = if for_cuda().is_some() {
+            says
+        } else {
+            NOT_BUILT
+        };
         assert!(log.contains(says), "{says:?} is not in {log}");
     }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
-#[ignore = "`cargo xtask test` makes the build that it starts"]
 fn nothing_that_a_machine_may_lack_is_linked() {
     let output = Command::new("readelf")
         .arg("-d")

@@ -27,21 +27,10 @@ pub fn configure(
 
 /// The digests of those that there are.
 pub fn observe(home: &Home) -> Result<BTreeMap<FleetName, BTreeMap<ConfigFile, Sha256>>> {
-    let folder = home.orchestrators();
-    let failed = |e: io::Error| io_error("read", &folder, &e);
-    let entries = match folder.read_dir() {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        Err(e) => return Err(failed(e)),
-    };
     let mut all = BTreeMap::new();
-    for entry in entries {
-        let name = entry.map_err(failed)?.file_name();
+    for name in file::entries(&home.orchestrators())? {
         // The records beside them have a dot in their names, which no fleet has.
-        let Some(fleet) = name
-            .to_str()
-            .and_then(|name| name.parse::<FleetName>().ok())
-        else {
+        let Ok(fleet) = name.parse::<FleetName>() else {
             continue;
         };
         let mut found = BTreeMap::new();

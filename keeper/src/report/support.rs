@@ -280,4 +280,4 @@ fn by_model(cells: &[Cell]) -> BTreeMap<&ModelId, Vec<&Cell>> {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

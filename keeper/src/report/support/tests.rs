@@ -12,7 +12,8 @@ fn cell(check: &str, worker: &str, outcome: Outcome) -> Cell {
     }
 }
 
-fn tested(check: &str) -> Tested {
+/// What a cell that passed has found.
+pub fn tested(check: &str) -> Tested {
     Tested {
         at: "2026-01-02T03:04:05Z".parse().unwrap(),
         key: key(check),

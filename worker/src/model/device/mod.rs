@@ -38,8 +38,10 @@ pub(super) fn open(device: Device) -> Result<CandleDevice, ModelError> {
             CandleDevice::new_metal(index as usize).map_err(|e| absent(e.into()))
         }
     });
-    let panicked = |_| absent(Absent::Failed("its driver cannot be loaded".to_owned()));
-    opened.unwrap_or_else(|panic| Err(panicked(panic)))
+    opened.unwrap_or_else(|_| {
+        let reason = "its driver cannot be loaded".to_owned();
+        Err(absent(Absent::Failed(reason)))
+    })
 }
 
 /// Bytes that are free on a device that was opened on this thread; unknown where it does not tell.

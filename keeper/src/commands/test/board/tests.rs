@@ -8,7 +8,8 @@ use unicode_width::UnicodeWidthStr;
 
 use super::*;
 use crate::commands::test::ask::Question;
-use crate::report::support::{Assertion, Key, Measured, Tested};
+use crate::report::support::Assertion;
+use crate::report::support::tests::tested;
 
 const ONE: &str = "chat/here/cpu/0";
 const TWO: &str = "chat/box/cuda:0/0";
@@ -26,29 +27,11 @@ fn cell(check: &str, worker: &str) -> Cell {
 }
 
 fn found(check: &str, worker: &str, outcome: Outcome) -> support::Cell {
-    let sha = Sha256::of(check);
-    let tested = Tested {
-        at: "2026-01-02T03:04:05Z".parse().unwrap(),
-        key: Key {
-            model_digest: sha,
-            build: None,
-            spec_hash: sha,
-            check_hash: sha,
-        },
-        took_ms: 1500,
-        measured: Some(Measured {
-            first_token_ms: 12.34,
-            tokens_per_s: Some(56.78),
-            cancel_ms: None,
-            load_ms: Some(900),
-            memory: 9_100_000,
-        }),
-    };
     support::Cell {
         check: check.to_owned(),
         worker: worker.parse().unwrap(),
         model: "tiny".parse().unwrap(),
-        tested: (outcome == Outcome::Passed).then_some(tested),
+        tested: (outcome == Outcome::Passed).then(|| tested(check)),
         outcome,
         kept: false,
     }
