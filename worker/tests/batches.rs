@@ -3,10 +3,10 @@
 use pool_core::serving::{Input, StopReason};
 use pool_core::weights::Quantization;
 use serde_json::{Value, json};
-use worker::model::{Network, Sequence, Span};
+use worker::model::{Network, Sequence, Span, Wanted};
 use worker::server::Settings;
 
-use crate::networks::{best, both, compute, greedy, kernels, model};
+use crate::networks::{assert_close, best, both, compute, greedy, kernels, model};
 use crate::support::{Folder, Server, ask, examples, launch, tiny};
 
 const FAMILIES: [&str; 4] = ["tiny-llama", "tiny-qwen2", "tiny-phi3", "tiny-mistral"];
@@ -48,7 +48,7 @@ fn together(network: &mut dyn Network, prompts: &[Vec<u32>], count: usize) -> Ve
             break;
         }
         let counts: Vec<(usize, usize)> = spans.iter().map(|s| (s.slot, s.tokens.len())).collect();
-        let out = network.forward(&spans).unwrap().to_vec();
+        let out = network.forward(&spans).unwrap().logits.to_vec();
         let mut rows = out.chunks_exact(vocab);
         for (slot, computed) in counts {
             let sequence = &mut sequences[slot];
@@ -98,6 +98,57 @@ fn a_sequence_gives_the_same_tokens_alone_and_in_any_batch_of_tensors() {
             let (alone, _) = greedy(network.as_mut(), prompt, 24);
             let rows: Vec<u32> = rows.iter().map(|row| best(row)).collect();
             assert_eq!(rows, alone, "{name}");
+        }
+    }
+}
+
+/// Sequences of which each is idle now and then, so that slots between others are: what an idle slot holds stays, and the others
+/// answer as alone. The likeliest token alone is that of the logits.
+#[test]
+fn idle_slots_between_others_change_nothing() {
+    for name in FAMILIES {
+        let dir = examples().join(name);
+        let prompts = prompts(&model(&dir).text);
+        for (ops, mut network) in both(&dir) {
+            let rope = network.config().rope.clone();
+            let vocab = network.config().vocab;
+            let new = |(slot, prompt): (usize, &Vec<u32>)| Sequence::new(slot, prompt.clone(), 0);
+            let mut sequences: Vec<Sequence> = prompts.iter().enumerate().map(new).collect();
+            for sequence in &mut sequences {
+                let logits = compute(network.as_mut(), sequence, usize::MAX);
+                sequence.push(best(&logits));
+            }
+            for step in 0..24 {
+                let mut running: Vec<&mut Sequence> = sequences.iter_mut().collect();
+                running.remove(step % 4);
+                if step % 3 == 0 {
+                    running.remove(1);
+                }
+                running
+                    .iter_mut()
+                    .for_each(|sequence| sequence.prepare(&rope));
+                let mut spans: Vec<Span<'_>> = running.iter().map(|s| s.span(1)).collect();
+                let logits = network.forward(&spans).unwrap().logits.to_vec();
+                // Again, with what is computed already: one by its logits, the others by their likeliest tokens.
+                for span in &mut spans[1..] {
+                    span.wanted = Wanted::Likeliest;
+                }
+                let again = network.forward(&spans).unwrap();
+                assert_close(again.logits, &logits[..vocab], name);
+                let rows = logits.chunks_exact(vocab);
+                let expected: Vec<u32> = rows.map(best).collect();
+                let found: Vec<u32> = again.likeliest.iter().map(|token| token.unwrap()).collect();
+                assert_eq!(found, expected[1..], "{name} {ops}");
+                for (sequence, token) in running.iter_mut().zip(expected) {
+                    sequence.advance(1);
+                    sequence.push(token);
+                }
+            }
+            for (sequence, prompt) in sequences.iter().zip(&prompts) {
+                let tokens = &sequence.tokens()[prompt.len()..];
+                let (alone, _) = greedy(network.as_mut(), prompt, tokens.len());
+                assert_eq!(tokens, alone, "{name} {ops}");
+            }
         }
     }
 }

@@ -81,7 +81,7 @@ pub fn logits(network: &mut dyn Network, prompt: &[u32]) -> Vec<Vec<f32>> {
         wanted: Wanted::All,
     };
     let vocab = network.config().vocab;
-    let logits = network.forward(&[span]).unwrap();
+    let logits = network.forward(&[span]).unwrap().logits;
     logits.chunks_exact(vocab).map(<[f32]>::to_vec).collect()
 }
 
@@ -92,7 +92,7 @@ pub fn compute(network: &mut dyn Network, sequence: &mut Sequence, most: usize) 
     loop {
         let span = sequence.span(most);
         let count = span.tokens.len();
-        let logits = network.forward(&[span]).unwrap().to_vec();
+        let logits = network.forward(&[span]).unwrap().logits.to_vec();
         sequence.advance(count);
         if sequence.pending() == 0 {
             return logits;

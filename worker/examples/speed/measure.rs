@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
-use worker::cpu::{Cpu, argmax};
+use anyhow::{Context as _, ensure};
 use worker::model::{MOST_ROWS, Network, Span, Wanted};
 
 /// Tokens before a sequence decodes.
@@ -14,8 +13,6 @@ const TURN: usize = 8;
 pub struct Measure {
     network: Box<dyn Network>,
     vocab: usize,
-    /// Of one thread, for the choice of tokens.
-    cpu: Cpu,
 }
 
 /// One sequence: the next token, and how many its slot holds.
@@ -31,7 +28,6 @@ impl Measure {
     pub fn new(network: Box<dyn Network>) -> anyhow::Result<Self> {
         let mut measure = Self {
             vocab: network.config().vocab,
-            cpu: Cpu::new(1)?,
             network,
         };
         measure.decode(measure.network.slots(), 1)?;
@@ -103,15 +99,19 @@ impl Measure {
         for (index, piece) in prompt.chunks(MOST_ROWS).enumerate() {
             let position = index * MOST_ROWS;
             let last = position + piece.len() == tokens;
-            let logits = self.network.forward(&[Span {
+            let computed = self.network.forward(&[Span {
                 slot,
                 position,
                 tokens: piece,
                 length: tokens,
-                wanted: if last { Wanted::Last } else { Wanted::None },
+                wanted: if last {
+                    Wanted::Likeliest
+                } else {
+                    Wanted::None
+                },
             }])?;
             if last {
-                next = argmax(&self.cpu, logits) as u32;
+                next = chosen(computed.likeliest.first())?;
             }
         }
         Ok(Sequence {
@@ -132,15 +132,19 @@ impl Measure {
                     position: sequence.position,
                     tokens: std::slice::from_ref(&sequence.next),
                     length: sequence.position + 1,
-                    wanted: Wanted::Last,
+                    wanted: Wanted::Likeliest,
                 })
                 .collect();
-            let logits = self.network.forward(&spans)?;
-            for (sequence, row) in batch.iter_mut().zip(logits.chunks(self.vocab)) {
-                sequence.next = argmax(&self.cpu, row) as u32;
+            let likeliest = self.network.forward(&spans)?.likeliest;
+            for (sequence, likeliest) in batch.iter_mut().zip(likeliest) {
+                sequence.next = chosen(Some(likeliest))?;
                 sequence.position += 1;
             }
         }
         Ok(start.elapsed())
     }
+}
+
+fn chosen(likeliest: Option<&Option<u32>>) -> anyhow::Result<u32> {
+    likeliest.copied().flatten().context("no logit is a number")
 }

@@ -79,8 +79,9 @@ pub fn exponentials(tier: Tier, x: &mut [f32], by: f32) -> f32 {
     raw::exponentials(tier, x, by)
 }
 
-/// Where the largest number is, the first of equals; 0 when there is none.
-pub fn argmax(cpu: &Cpu, x: &[f32]) -> usize {
-    let largest = raw::largest(cpu.tier, x);
-    x.iter().position(|x| *x >= largest).unwrap_or(0)
+/// Where the largest number is, the first of equals; none where there is no number. On this thread alone.
+pub fn argmax(tier: Tier, x: &[f32]) -> Option<usize> {
+    let largest = raw::largest(tier, x);
+    let found = x.iter().position(|x| *x >= largest);
+    found.filter(|_| largest > f32::NEG_INFINITY)
 }

@@ -10,10 +10,10 @@ use pool_core::name::ModelId;
 use pool_core::serving::{End, Failure, FailureCode, MemoryUse, Sampling, StopReason, StreamEvent};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::sampler::Sampler;
+use super::sampler::{NoToken, Sampler};
 use super::{TokenLogprob, Update};
 use crate::metrics::{Metrics, Outcome};
-use crate::model::Sequence;
+use crate::model::{Sequence, Span, Wanted};
 use crate::text::{Detokenizer, StopMatcher, Text};
 
 /// A request, checked: `prompt` and `max_tokens` fit the context together, neither is zero.
@@ -83,6 +83,12 @@ pub(super) fn cancelled() -> Failure {
 /// Tokens between two `metrics` events.
 const METRICS_EVERY: u64 = 16;
 
+/// What a step says of the next token.
+pub(super) enum Next<'a> {
+    Likeliest(Option<u32>),
+    Logits(&'a [f32]),
+}
+
 /// A request that has a slot.
 pub(super) struct Running {
     job: Job,
@@ -144,25 +150,42 @@ impl Running {
         self.started.elapsed()
     }
 
+    /// The next tokens to compute, at most `most`, and what is wanted of them.
+    pub fn span(&self, most: usize) -> Span<'_> {
+        let mut span = self.sequence.span(most);
+        let is_enough = self.sampler.takes_likeliest() && self.job.logprobs.is_none();
+        if is_enough && span.wanted == Wanted::Last {
+            span.wanted = Wanted::Likeliest;
+        }
+        span
+    }
+
     /// Chooses what comes next; returns the terminal event when nothing does.
     ///
     /// The caller sends that event, after it freed the slot: who reads it may count on the slot.
     pub fn choose(
         &mut self,
-        logits: &[f32],
+        next: Next<'_>,
         text: &Text,
         memory: &MemoryUse,
     ) -> Option<StreamEvent> {
-        match self.sampler.sample(logits) {
-            Ok(token) => {
-                if let Some(top) = self.job.logprobs {
-                    let logprob = self.sampler.logprob(logits, token, top);
-                    self.logprobs.push(logprob);
-                }
-                self.take(token, text, memory)
-            }
+        let chosen = match next {
+            Next::Likeliest(token) => token.ok_or(NoToken),
+            Next::Logits(logits) => self.sample(logits),
+        };
+        match chosen {
+            Ok(token) => self.take(token, text, memory),
             Err(error) => Some(self.fail(internal(error.to_string()))),
         }
+    }
+
+    fn sample(&mut self, logits: &[f32]) -> Result<u32, NoToken> {
+        let token = self.sampler.sample(logits)?;
+        if let Some(top) = self.job.logprobs {
+            let logprob = self.sampler.logprob(logits, token, top);
+            self.logprobs.push(logprob);
+        }
+        Ok(token)
     }
 
     /// The model chose a token.

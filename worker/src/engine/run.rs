@@ -7,10 +7,10 @@ use std::time::Instant;
 use pool_core::serving::{Failure, FailureCode, MemoryUse, Phase, StreamEvent};
 
 use super::Shared;
-use super::job::{Job, Running, cancelled, computing_failed};
+use super::job::{Job, Next, Running, cancelled, computing_failed};
 use super::pace::{Pace, follow};
 use super::slots::Slots;
-use crate::model::{Model, ModelError, Network, Span};
+use crate::model::{Model, ModelError, Network, Span, Wanted};
 use crate::text::Text;
 
 /// Loads the model, then serves until the engine is told to end.
@@ -151,29 +151,34 @@ impl Serving<'_> {
             .iter()
             .zip(&counts)
             .filter(|&(_, &count)| count > 0)
-            .map(|(job, &count)| job.sequence.span(count))
+            .map(|(job, &count)| job.span(count))
             .collect();
         if spans.is_empty() {
             return Vec::new();
         }
         let began = Instant::now();
         let vocab = self.network.config().vocab;
-        let logits = match self.network.forward(&spans) {
-            Ok(logits) => logits,
+        let computed = match self.network.forward(&spans) {
+            Ok(computed) => computed,
             Err(error) => return self.failed(&error),
         };
         let prompt_tokens = counts.iter().filter(|&&count| count > 1).sum();
         self.pace.took(prompt_tokens, began.elapsed());
 
         let memory = self.shared.memory();
-        let mut rows = logits.chunks_exact(vocab);
+        let mut rows = computed.logits.chunks_exact(vocab).map(Next::Logits);
+        let likeliest = computed.likeliest.iter().copied();
+        let mut likeliest = likeliest.map(Next::Likeliest);
         let (mut ended, mut spoilt) = (Vec::new(), Vec::new());
         for (mut job, count) in std::mem::take(&mut self.running).into_iter().zip(counts) {
+            let next = match job.span(count).wanted {
+                Wanted::None => None,
+                Wanted::Likeliest => likeliest.next(),
+                Wanted::Last | Wanted::All => rows.next(),
+            };
             job.sequence.advance(count);
             self.slots.computed(&job.sequence, &rope);
-            let whole = job.sequence.pending() == 0;
-            let row = if whole { rows.next() } else { None };
-            match row.and_then(|row| job.choose(row, self.text, &memory)) {
+            match next.and_then(|next| job.choose(next, self.text, &memory)) {
                 None => self.running.push(job),
                 Some(terminal) => {
                     // Nothing could be chosen: its logits are no numbers, and what led to them is still in its slot.

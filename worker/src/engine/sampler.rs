@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use pool_core::serving::Sampling;
 
 use super::TokenLogprob;
-use crate::cpu::{Tier, exponentials};
+use crate::cpu::{Tier, argmax, exponentials};
 
 /// The choices of one request. Same seed, same logits: same tokens.
 pub struct Sampler {
@@ -45,13 +45,12 @@ pub struct NoToken;
 
 impl Sampler {
     pub fn new(sampling: Sampling, seed: u64, prompt: &[u32]) -> Self {
-        let penalises = (sampling.repetition_penalty - 1.0).abs() > f32::EPSILON;
-        let seen = prompt.iter().copied().filter(|_| penalises).collect();
+        let seen = prompt.iter().copied().filter(|_| penalises(&sampling));
         Self {
             sampling,
             random: Random(seed),
             tier: Tier::best(),
-            seen,
+            seen: seen.collect(),
             weights: Vec::new(),
         }
     }
@@ -60,25 +59,33 @@ impl Sampler {
     ///
     /// In the order of `transformers`: penalty, temperature, top-k, top-p, min-p.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32, NoToken> {
-        let penalises = (self.sampling.repetition_penalty - 1.0).abs() > f32::EPSILON;
-        let greedy = self.sampling.temperature == 0.0;
-        if greedy && !penalises {
-            return likeliest(logits).ok_or(NoToken);
+        if self.takes_likeliest() {
+            return self.likeliest(logits);
         }
         self.take(logits);
         self.penalise();
-        let best = likeliest(&self.weights).ok_or(NoToken)?;
+        let best = self.likeliest(&self.weights)?;
+        let greedy = self.sampling.temperature == 0.0;
         let id = if greedy { best } else { self.draw() };
-        if penalises {
+        if penalises(&self.sampling) {
             self.seen.insert(id);
         }
         Ok(id)
     }
 
+    /// Whether each token is the one with the largest logit, whatever came before.
+    pub fn takes_likeliest(&self) -> bool {
+        self.sampling.temperature == 0.0 && !penalises(&self.sampling)
+    }
+
+    fn likeliest(&self, logits: &[f32]) -> Result<u32, NoToken> {
+        argmax(self.tier, logits).map(|id| id as u32).ok_or(NoToken)
+    }
+
     /// How likely a token was by the model alone, and the `top` likeliest.
     pub fn logprob(&mut self, logits: &[f32], id: u32, top: usize) -> TokenLogprob {
         self.take(logits);
-        let most = likeliest(logits).map_or(0.0, |best| logits[best as usize]);
+        let most = argmax(self.tier, logits).map_or(0.0, |best| logits[best]);
         let total = exponentials(self.tier, &mut self.weights, 1.0);
         let logprob = |id: u32| logits[id as usize] - most - total.ln();
         let mut likely = self.likeliest_by(|candidates| candidates.len() >= top);
@@ -182,21 +189,8 @@ impl Sampler {
     }
 }
 
-/// The token with the largest logit, the first of equals; none when there is no number.
-fn likeliest(logits: &[f32]) -> Option<u32> {
-    let larger = |a: f32, &b: &f32| if b > a { b } else { a };
-    let (lanes, rest) = logits.as_chunks::<16>();
-    let mut most = [f32::NEG_INFINITY; 16];
-    for lane in lanes {
-        for (most, x) in most.iter_mut().zip(lane) {
-            *most = larger(*most, x);
-        }
-    }
-    let most = most.iter().chain(rest).fold(f32::NEG_INFINITY, larger);
-    let found = logits
-        .iter()
-        .position(|&x| x >= most && most > f32::NEG_INFINITY);
-    found.map(|id| id as u32)
+fn penalises(sampling: &Sampling) -> bool {
+    (sampling.repetition_penalty - 1.0).abs() > f32::EPSILON
 }
 
 fn sum(candidates: &[Candidate]) -> f64 {

@@ -1,5 +1,6 @@
 //! The engine with networks that do what a test wants.
 
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +10,8 @@ use pool_core::serving::{FailureCode, Sampling};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
-use crate::model::{Config, Memory, Network, Span, Wanted};
+use crate::model::{Computed, Config, Memory, Network, Span, Wanted};
+use crate::text::Detokenizer;
 
 /// Rows of each step: its slot, position and number of tokens.
 type Step = Vec<(usize, usize, usize)>;
@@ -21,6 +23,7 @@ struct Scripted {
     go: Receiver<()>,
     steps: Arc<Mutex<Vec<Step>>>,
     logits: Vec<f32>,
+    likeliest: Vec<Option<u32>>,
 }
 
 const CONTEXT: usize = 4096;
@@ -32,24 +35,29 @@ const SPOILT: u32 = 700;
 const CLEARED: usize = usize::MAX;
 
 impl Network for Scripted {
-    fn forward(&mut self, spans: &[Span<'_>]) -> Result<&[f32]> {
+    fn forward(&mut self, spans: &[Span<'_>]) -> Result<Computed<'_>> {
         if self.go.recv().is_err() {
             candle_core::bail!("the device is out of memory");
         }
         let step = spans.iter().map(|s| (s.slot, s.position, s.tokens.len()));
         self.steps.lock().unwrap().push(step.collect());
         self.logits.clear();
-        for span in spans.iter().filter(|span| span.wanted == Wanted::Last) {
+        self.likeliest.clear();
+        for span in spans {
             let next = (span.position + span.tokens.len()) % self.config.vocab;
-            let least = if span.tokens.contains(&SPOILT) {
-                f32::NAN
-            } else {
-                0.0
-            };
+            let is_spoilt = span.tokens.contains(&SPOILT);
+            let least = if is_spoilt { f32::NAN } else { 0.0 };
             let row = (0..self.config.vocab).map(|id| if id == next { 1.0 + least } else { least });
-            self.logits.extend(row);
+            match span.wanted {
+                Wanted::None => {}
+                Wanted::Likeliest => self.likeliest.push((!is_spoilt).then_some(next as u32)),
+                Wanted::Last | Wanted::All => self.logits.extend(row),
+            }
         }
-        Ok(&self.logits)
+        Ok(Computed {
+            logits: &self.logits,
+            likeliest: &self.likeliest,
+        })
     }
 
     fn copy(&mut self, _from: usize, _to: usize, _positions: usize) -> Result<()> {
@@ -94,8 +102,7 @@ fn lab(slots: u32) -> Lab {
     let seen = Arc::clone(&steps);
     let limits = Limits { slots, waiting: 4 };
     let load = move |_: &dyn Fn(u8)| {
-        let dir =
-            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/models/tiny-llama");
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/models/tiny-llama");
         let config = Config::read(&dir)?;
         let text = Text::read(&dir, &config)?;
         let network = Box::new(Scripted {
@@ -104,6 +111,7 @@ fn lab(slots: u32) -> Lab {
             go: told,
             steps: seen,
             logits: Vec::new(),
+            likeliest: Vec::new(),
         });
         Ok(Model { text, network })
     };
@@ -118,6 +126,16 @@ fn lab(slots: u32) -> Lab {
 
 impl Lab {
     fn submit(&self, id: &str, prompt: Vec<u32>, max_tokens: usize) -> UnboundedReceiver<Update> {
+        self.submit_with(id, prompt, max_tokens, None)
+    }
+
+    fn submit_with(
+        &self,
+        id: &str,
+        prompt: Vec<u32>,
+        max_tokens: usize,
+        logprobs: Option<usize>,
+    ) -> UnboundedReceiver<Update> {
         let (events, receiver) = unbounded_channel();
         let job = Job {
             id: id.to_owned(),
@@ -128,7 +146,7 @@ impl Lab {
             sampling: Sampling::greedy(),
             seed: 0,
             stop: Vec::new(),
-            logprobs: None,
+            logprobs,
             owner: 0,
             submitted: Instant::now(),
             events,
@@ -215,6 +233,46 @@ fn what_led_to_no_number_is_cleared_and_not_used_again() {
     let whole = vec![(0, 0, 3)];
     let cleared = vec![(0, CLEARED, 0)];
     assert_eq!(steps[..3], [whole.clone(), cleared, whole]);
+}
+
+/// Logits and likeliest tokens come in lists of their own.
+#[test]
+fn each_answer_gets_what_it_wanted_of_a_step() {
+    let prompts = [(3, None), (9, Some(2)), (14, None), (25, Some(0))];
+    let lab = lab(4);
+    let answers = prompts.map(|(length, logprobs)| {
+        let id = length.to_string();
+        let events = lab.submit_with(&id, vec![7; length], 4, logprobs);
+        (length, logprobs, events)
+    });
+    (0..40).for_each(|_| lab.go.send(()).unwrap());
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/models/tiny-llama");
+    let text = Text::read(&dir, &Config::read(&dir).unwrap()).unwrap();
+    for (length, logprobs, mut events) in answers {
+        let mut tokens = Vec::new();
+        let mut said = String::new();
+        while let Some(update) = events.blocking_recv() {
+            tokens.extend(
+                update
+                    .tokens
+                    .iter()
+                    .map(|token| (token.id, token.top.len())),
+            );
+            if let StreamEvent::Token { t, .. } = update.event {
+                said.push_str(&t);
+            }
+        }
+        let expected: Vec<u32> = (0..4).map(|n| (length + n) as u32).collect();
+        let told = expected.iter().map(|&id| (id, logprobs.unwrap_or(0)));
+        let told: Vec<_> = told.filter(|_| logprobs.is_some()).collect();
+        assert_eq!(tokens, told);
+        let mut detokenizer = Detokenizer::default();
+        let whole: String = expected
+            .iter()
+            .map(|&id| detokenizer.push(id, &text))
+            .collect();
+        assert_eq!(said, whole + &detokenizer.flush(&text));
+    }
 }
 
 #[test]

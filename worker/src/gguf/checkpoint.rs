@@ -97,36 +97,36 @@ impl Checkpoint {
         Ok(weight.tensor.values(&blocks))
     }
 
-    /// The blocks of some rows: see [`Checkpoint::read`].
+    /// The blocks of some rows: see [`Checkpoint::append`].
     pub fn blocks(&self, name: &str, rows: Range<usize>) -> Result<Vec<u8>, Error> {
         let mut blocks = Vec::new();
-        self.read(name, rows, &mut blocks)?;
+        self.append(name, rows, &mut blocks)?;
         Ok(blocks)
     }
 
-    /// Reads the blocks of some rows, bit for bit as in the file, [`Tensor::row_bytes`] for each row, into `into`, whose
-    /// content they replace.
-    pub fn read(&self, name: &str, rows: Range<usize>, into: &mut Vec<u8>) -> Result<(), Error> {
+    /// Reads the blocks of some rows, bit for bit as in the file, [`Tensor::row_bytes`] for each row,
+    /// and puts them behind what `to` holds.
+    pub fn append(&self, name: &str, rows: Range<usize>, to: &mut Vec<u8>) -> Result<(), Error> {
         let weight = self.weight(name)?;
         let (tensor, name) = (&weight.tensor, &weight.gguf_name);
         let Some(head) = weight.shuffled else {
-            return self.file.read(name, rows, into);
+            return self.file.append(name, rows, to);
         };
         if tensor.shape.len() == 1 {
             // A bias: what are rows in a matrix are values here.
             let values = self.file.blocks(name, rows.clone())?;
             let count = rows.len() * tensor.row_len();
-            sorted(&values, tensor.kind.block_bytes(), head, 0..count, into);
+            sorted(&values, tensor.kind.block_bytes(), head, 0..count, to);
             return Ok(());
         }
         if rows.start > rows.end || rows.end > tensor.rows() {
-            return self.file.read(name, rows, into);
+            return self.file.append(name, rows, to);
         }
         // A row may come from anywhere in its head, so whole heads are read.
         let whole = rows.start / head * head..rows.end.next_multiple_of(head);
         let wanted = rows.start - whole.start..rows.end - whole.start;
         let blocks = self.file.blocks(name, whole)?;
-        sorted(&blocks, tensor.row_bytes(), head, wanted, into);
+        sorted(&blocks, tensor.row_bytes(), head, wanted, to);
         Ok(())
     }
 }
@@ -171,13 +171,12 @@ fn shuffled(
 }
 
 /// Puts the `wanted` rows of whole heads, each `width` bytes, in their first order.
-fn sorted(rows: &[u8], width: usize, head: usize, wanted: Range<usize>, into: &mut Vec<u8>) {
+fn sorted(rows: &[u8], width: usize, head: usize, wanted: Range<usize>, to: &mut Vec<u8>) {
     let half = head / 2;
-    into.clear();
-    into.reserve(wanted.len() * width);
+    to.reserve(wanted.len() * width);
     for row in wanted {
         let (start, row) = (row / head * head, row % head);
         let from = start + row % half * 2 + row / half;
-        into.extend_from_slice(&rows[from * width..][..width]);
+        to.extend_from_slice(&rows[from * width..][..width]);
     }
 }

@@ -62,26 +62,26 @@ impl File {
         self.head.tensors.get(name).ok_or_else(missing)
     }
 
-    /// Reads the blocks of some rows, as they are in the file, [`Tensor::row_bytes`] for each row, into `into`, whose
-    /// content they replace.
-    pub fn read(&self, name: &str, rows: Range<usize>, into: &mut Vec<u8>) -> Result<(), Error> {
+    /// Reads the blocks of some rows, as they are in the file, [`Tensor::row_bytes`] for each row, and puts
+    /// them behind what `to` holds.
+    pub fn append(&self, name: &str, rows: Range<usize>, to: &mut Vec<u8>) -> Result<(), Error> {
         let tensor = self.tensor(name)?;
         if rows.start > rows.end || rows.end > tensor.rows() {
             let what = format!("rows {rows:?} in the tensor `{name}` of {}", tensor.rows());
             return Err(Error::missing(&self.path, what));
         }
         let width = tensor.row_bytes();
-        into.clear();
-        into.resize(rows.len() * width, 0);
+        let first = to.len();
+        to.resize(first + rows.len() * width, 0);
         let offset = tensor.offset + (rows.start * width) as u64;
-        let read = self.source.read_exact_at(into, offset);
+        let read = self.source.read_exact_at(&mut to[first..], offset);
         read.map_err(|source| Error::unreadable(&self.path, source))
     }
 
-    /// The blocks of some rows: see [`File::read`].
+    /// The blocks of some rows: see [`File::append`].
     pub fn blocks(&self, name: &str, rows: Range<usize>) -> Result<Vec<u8>, Error> {
         let mut blocks = Vec::new();
-        self.read(name, rows, &mut blocks)?;
+        self.append(name, rows, &mut blocks)?;
         Ok(blocks)
     }
 

@@ -9,7 +9,7 @@ use candle_core::{Result, bail};
 use super::checkpoint::Checkpoint;
 use super::config::Config;
 use super::error::ModelError;
-use super::network::{Memory, Network, Span, Wanted};
+use super::network::{Computed, Memory, Network, Span, Wanted};
 use super::ops::{Ops, Turns};
 use super::weights::{Make, MatrixAt, VectorAt, Weights};
 
@@ -21,6 +21,8 @@ pub struct Decoder<O: Ops> {
     ops: O,
     weights: Weights<O::Matrix, O::Vector>,
     rows: Rows<O::Rows>,
+    /// Of the last step.
+    likeliest: Vec<Option<u32>>,
 }
 
 /// What a step computes in.
@@ -46,7 +48,8 @@ struct Loader<'a, O> {
     ops: &'a mut O,
     checkpoint: &'a Checkpoint,
     progress: &'a dyn Fn(u8),
-    parts: usize,
+    /// Of all matrices, and of those that are there.
+    numbers: usize,
     done: usize,
 }
 
@@ -55,12 +58,14 @@ impl<O: Ops> Make<MatrixAt, VectorAt> for Loader<'_, O> {
     type Vector = O::Vector;
     type Error = ModelError;
 
-    fn matrix(&mut self, at: MatrixAt) -> std::result::Result<O::Matrix, ModelError> {
-        let matrix = self.ops.matrix(self.checkpoint, &at)?;
-        let (rows, columns) = at.size();
-        self.done += rows * columns;
-        (self.progress)((self.done * 100 / self.parts.max(1)).min(100) as u8);
-        Ok(matrix)
+    fn matrices<const N: usize>(
+        &mut self,
+        at: [MatrixAt; N],
+    ) -> std::result::Result<[O::Matrix; N], ModelError> {
+        let matrices = self.ops.matrices(self.checkpoint, at.each_ref())?;
+        self.done += at.iter().map(MatrixAt::count).sum::<usize>();
+        (self.progress)((self.done * 100 / self.numbers.max(1)).min(100) as u8);
+        Ok(matrices)
     }
 
     fn vector(&mut self, at: VectorAt) -> std::result::Result<O::Vector, ModelError> {
@@ -80,12 +85,14 @@ impl<O: Ops> Decoder<O> {
         progress: &dyn Fn(u8),
     ) -> std::result::Result<Self, ModelError> {
         let places = Weights::places(&config);
-        let numbers = |at: &MatrixAt| at.size().0 * at.size().1;
         let weights = places.make(&mut Loader {
             ops: &mut ops,
             checkpoint,
             progress,
-            parts: Weights::places(&config).matrices().map(numbers).sum(),
+            numbers: Weights::places(&config)
+                .matrices()
+                .map(MatrixAt::count)
+                .sum(),
             done: 0,
         })?;
         Ok(Self::new(config, context, slots, ops, weights))
@@ -106,6 +113,7 @@ impl<O: Ops> Decoder<O> {
             ops,
             weights,
             rows: Rows::default(),
+            likeliest: Vec::new(),
         }
     }
 
@@ -148,24 +156,28 @@ impl<O: Ops> Decoder<O> {
     }
 }
 
-/// The rows of a step whose logits are wanted.
-fn wanted(spans: &[Span<'_>]) -> Vec<usize> {
-    let mut rows = Vec::new();
+/// The rows of a step that turn into logits: first those whose logits are wanted, and how many they are; then those of which the
+/// likeliest token is.
+fn wanted(spans: &[Span<'_>]) -> (Vec<usize>, usize) {
+    let (mut logits, mut likeliest) = (Vec::new(), Vec::new());
     let mut first = 0;
     for span in spans {
         let end = first + span.tokens.len();
         match span.wanted {
             Wanted::None => {}
-            Wanted::Last => rows.push(end - 1),
-            Wanted::All => rows.extend(first..end),
+            Wanted::Likeliest => likeliest.push(end - 1),
+            Wanted::Last => logits.push(end - 1),
+            Wanted::All => logits.extend(first..end),
         }
         first = end;
     }
-    rows
+    let count = logits.len();
+    logits.append(&mut likeliest);
+    (logits, count)
 }
 
 impl<O: Ops> Network for Decoder<O> {
-    fn forward(&mut self, spans: &[Span<'_>]) -> Result<&[f32]> {
+    fn forward(&mut self, spans: &[Span<'_>]) -> Result<Computed<'_>> {
         self.check(spans)?;
         let tokens: Vec<u32> = spans.iter().flat_map(|span| span.tokens).copied().collect();
         let turns = self.turns(spans);
@@ -174,6 +186,7 @@ impl<O: Ops> Network for Decoder<O> {
             ops,
             weights,
             rows: r,
+            likeliest,
             config,
             ..
         } = self;
@@ -207,15 +220,22 @@ impl<O: Ops> Network for Decoder<O> {
             ops.linear(&r.gate, [(&down.weight, down.bias.as_ref(), &mut r.sum)])?;
             ops.add(&mut r.x, &r.sum)?;
         }
-        let wanted = wanted(spans);
+        let (wanted, count) = wanted(spans);
         if wanted.is_empty() {
-            return Ok(&[]);
+            return Ok(Computed {
+                logits: &[],
+                likeliest: &[],
+            });
         }
         ops.select(&r.x, &wanted, &mut r.sum)?;
         ops.norm(&r.sum, &weights.norm, eps, &mut r.normed)?;
         let output = weights.output.as_ref().unwrap_or(&weights.embedding);
         ops.linear(&r.normed, [(output, None, &mut r.logits)])?;
-        ops.host(&r.logits)
+        *likeliest = ops.likeliest(&r.logits, count)?;
+        Ok(Computed {
+            likeliest,
+            logits: ops.host(&r.logits, count)?,
+        })
     }
 
     fn copy(&mut self, from: usize, to: usize, positions: usize) -> Result<()> {

@@ -38,7 +38,7 @@ pub use decoder::Decoder;
 pub use device::order_by_bus;
 pub use error::ModelError;
 pub use memory::{Need, free as free_memory};
-pub use network::{MOST_ROWS, Memory, Network, Span, Wanted};
+pub use network::{Computed, MOST_ROWS, Memory, Network, Span, Wanted};
 use ops::Plan;
 pub use ops::{Kernels, Ops, Tensors};
 pub use options::{Keep, Options};

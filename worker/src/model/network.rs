@@ -20,12 +20,25 @@ pub struct Span<'a> {
     pub wanted: Wanted,
 }
 
-/// Of which tokens of a span the logits are wanted.
+/// What is wanted of a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     None,
+    /// The likeliest token after the last.
+    Likeliest,
+    /// The logits of the last token.
     Last,
+    /// The logits of all tokens.
     All,
+}
+
+/// What a step computed, both in the order of its spans.
+#[derive(Debug, Clone, Copy)]
+pub struct Computed<'a> {
+    /// (rows, vocab), of the tokens whose logits are wanted.
+    pub logits: &'a [f32],
+    /// One for each span of which no more is wanted; none where no logit is a number.
+    pub likeliest: &'a [Option<u32>],
 }
 
 /// Bytes on the device.
@@ -41,9 +54,8 @@ pub struct Memory {
 
 /// A model on its device. Slots are all that it keeps of any request.
 pub trait Network: Send {
-    /// Computes the spans, each of another slot, in one pass over the weights. Returns (rows, vocab): the logits of the wanted
-    /// tokens, in the order of the spans.
-    fn forward(&mut self, spans: &[Span<'_>]) -> Result<&[f32]>;
+    /// Computes the spans, each of another slot, in one pass over the weights.
+    fn forward(&mut self, spans: &[Span<'_>]) -> Result<Computed<'_>>;
 
     /// Copies what the first `positions` of a slot hold to another slot.
     fn copy(&mut self, from: usize, to: usize, positions: usize) -> Result<()>;

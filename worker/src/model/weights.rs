@@ -60,6 +60,11 @@ impl MatrixAt {
     pub fn size(&self) -> (usize, usize) {
         (self.rows.len(), self.shape[1])
     }
+
+    /// How many numbers it has.
+    pub fn count(&self) -> usize {
+        self.rows.len() * self.shape[1]
+    }
 }
 
 /// Where a vector is in a checkpoint.
@@ -194,49 +199,86 @@ pub trait Make<M, V> {
     type Vector;
     type Error;
 
-    fn matrix(&mut self, from: M) -> Result<Self::Matrix, Self::Error>;
+    /// Matrices that the same rows are multiplied with.
+    fn matrices<const N: usize>(&mut self, from: [M; N]) -> Result<[Self::Matrix; N], Self::Error>;
+
     fn vector(&mut self, from: V) -> Result<Self::Vector, Self::Error>;
 }
 
 /// What [`Make`] makes of `Of`.
 type Made<K, M, V, Of> = Result<Of, <K as Make<M, V>>::Error>;
 
+/// Makes each of several, or none.
+pub fn each<A, B, E, const N: usize>(
+    from: [A; N],
+    make: impl FnMut(A) -> Result<B, E>,
+) -> Result<[B; N], E> {
+    let made: Vec<B> = from.into_iter().map(make).collect::<Result<_, _>>()?;
+    Ok(as_many(made))
+}
+
+/// A list of known length.
+pub fn as_many<T, const N: usize>(list: Vec<T>) -> [T; N] {
+    let length = list.len();
+    let array = list.try_into();
+    array.unwrap_or_else(|_| unreachable!("{length} of {N}"))
+}
+
+fn one<K: Make<M, V>, M, V>(from: M, by: &mut K) -> Made<K, M, V, K::Matrix> {
+    let [made] = by.matrices([from])?;
+    Ok(made)
+}
+
+fn linears<K: Make<M, V>, M, V, const N: usize>(
+    from: [Linear<M, V>; N],
+    by: &mut K,
+) -> Made<K, M, V, [Linear<K::Matrix, K::Vector>; N]> {
+    let mut biases = Vec::with_capacity(N);
+    let weights = by.matrices(from.map(|linear| {
+        biases.push(linear.bias);
+        linear.weight
+    }))?;
+    let mut biases = biases.into_iter();
+    each(weights, |weight| {
+        let bias = biases.next().flatten();
+        let bias = bias.map(|bias| by.vector(bias)).transpose()?;
+        Ok(Linear { weight, bias })
+    })
+}
+
 impl<M, V> Weights<M, V> {
     pub fn make<K: Make<M, V>>(self, by: &mut K) -> Made<K, M, V, Weights<K::Matrix, K::Vector>> {
         Ok(Weights {
-            embedding: by.matrix(self.embedding)?,
+            embedding: one(self.embedding, by)?,
             layers: self
                 .layers
                 .into_iter()
                 .map(|layer| layer.make(by))
                 .collect::<Result<_, _>>()?,
             norm: by.vector(self.norm)?,
-            output: self.output.map(|output| by.matrix(output)).transpose()?,
+            output: self.output.map(|output| one(output, by)).transpose()?,
         })
     }
 }
 
 impl<M, V> Layer<M, V> {
     fn make<K: Make<M, V>>(self, by: &mut K) -> Made<K, M, V, Layer<K::Matrix, K::Vector>> {
+        let attention_norm = by.vector(self.attention_norm)?;
+        let [query, key, value] = linears([self.query, self.key, self.value], by)?;
+        let [attention_output] = linears([self.attention_output], by)?;
+        let mlp_norm = by.vector(self.mlp_norm)?;
+        let [gate, up] = linears([self.gate, self.up], by)?;
+        let [down] = linears([self.down], by)?;
         Ok(Layer {
-            attention_norm: by.vector(self.attention_norm)?,
-            query: self.query.make(by)?,
-            key: self.key.make(by)?,
-            value: self.value.make(by)?,
-            attention_output: self.attention_output.make(by)?,
-            mlp_norm: by.vector(self.mlp_norm)?,
-            gate: self.gate.make(by)?,
-            up: self.up.make(by)?,
-            down: self.down.make(by)?,
-        })
-    }
-}
-
-impl<M, V> Linear<M, V> {
-    fn make<K: Make<M, V>>(self, by: &mut K) -> Made<K, M, V, Linear<K::Matrix, K::Vector>> {
-        Ok(Linear {
-            weight: by.matrix(self.weight)?,
-            bias: self.bias.map(|bias| by.vector(bias)).transpose()?,
+            attention_norm,
+            query,
+            key,
+            value,
+            attention_output,
+            mlp_norm,
+            gate,
+            up,
+            down,
         })
     }
 }

@@ -24,7 +24,7 @@ fn read(file: &str, bytes: &[u8]) -> Result<(), ModelError> {
     let shape = [768, 128];
     let row = checkpoint
         .source(embedding, &shape)
-        .and_then(|_| checkpoint.read(embedding, 767..768, &mut row));
+        .and_then(|_| checkpoint.append(embedding, 767..768, &mut row));
     norm.and(row)
 }
 

@@ -84,18 +84,18 @@ impl Checkpoint {
         Ok(source)
     }
 
-    /// Reads rows of a tensor, bit for bit as the file holds them, into `into`, whose content they replace.
+    /// Reads rows of a tensor, bit for bit as the file holds them, and puts them behind what `to` holds.
     ///
     /// A matrix has as many rows as its first size says; a vector is one row. The order of rows is that of Hugging Face.
-    pub fn read(
+    pub fn append(
         &self,
         name: &str,
         rows: Range<usize>,
-        into: &mut Vec<u8>,
+        to: &mut Vec<u8>,
     ) -> Result<(), ModelError> {
         match &self.weights {
-            Weights::Safetensors(weights) => weights.read(name, rows, into),
-            Weights::Gguf(weights) => Ok(weights.read(name, rows, into)?),
+            Weights::Safetensors(weights) => weights.append(name, rows, to),
+            Weights::Gguf(weights) => Ok(weights.append(name, rows, to)?),
         }
     }
 
@@ -112,7 +112,7 @@ impl Checkpoint {
             _ => 1,
         };
         let mut bytes = Vec::new();
-        self.read(name, 0..rows, &mut bytes)?;
+        self.append(name, 0..rows, &mut bytes)?;
         let mut values = vec![0.0; shape.iter().product()];
         source.decode(&bytes, &mut values);
         Ok(values)

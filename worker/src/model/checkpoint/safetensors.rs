@@ -216,21 +216,21 @@ impl Safetensors {
         })
     }
 
-    pub fn read(
+    pub fn append(
         &self,
         name: &str,
         rows: Range<usize>,
-        into: &mut Vec<u8>,
+        to: &mut Vec<u8>,
     ) -> Result<(), ModelError> {
         let tensor = self.tensor(name)?;
         if rows.start > rows.end || rows.end > tensor.rows {
             let reason = format!("the tensor {name} has {} rows, not {rows:?}", tensor.rows);
             return Err(ModelError::damaged(tensor.path, reason));
         }
-        into.clear();
-        into.resize(rows.len() * tensor.row_bytes, 0);
+        let first = to.len();
+        to.resize(first + rows.len() * tensor.row_bytes, 0);
         let start = tensor.start + (rows.start * tensor.row_bytes) as u64;
-        let read = tensor.file.read_exact_at(into, start);
+        let read = tensor.file.read_exact_at(&mut to[first..], start);
         read.map_err(|source| ModelError::Unreadable {
             path: tensor.path.to_owned(),
             source,

@@ -145,10 +145,11 @@ fn both_formats_hold_the_same_tensors_by_the_same_names() {
     for rows in [0..1, 3..9, 127..128, 5..5] {
         let values = |checkpoint: &Checkpoint, source: Source| {
             let mut bytes = vec![1; 3];
-            checkpoint.read(name, rows.clone(), &mut bytes).unwrap();
+            checkpoint.append(name, rows.clone(), &mut bytes).unwrap();
+            let bytes = bytes.strip_prefix(&[1; 3]).unwrap();
             assert_eq!(bytes.len(), rows.len() * source.row_bytes(128).unwrap());
             let mut values = vec![0.0; rows.len() * 128];
-            source.decode(&bytes, &mut values);
+            source.decode(bytes, &mut values);
             values
         };
         let (plain, twin) = (values(&plain, Source::F32), values(&twin, Source::Q8_0));
@@ -164,7 +165,7 @@ fn both_formats_hold_the_same_tensors_by_the_same_names() {
     for checkpoint in [&plain, &twin] {
         let mut bytes = Vec::new();
         for rows in [0..129, 129..129, usize::MAX - 1..usize::MAX] {
-            assert!(checkpoint.read(name, rows, &mut bytes).is_err());
+            assert!(checkpoint.append(name, rows, &mut bytes).is_err());
         }
         for (name, shape, reason) in [
             (name, &[128, 64][..], "[128, 128], not [128, 64]"),

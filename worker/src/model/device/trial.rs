@@ -2,7 +2,7 @@
 //!
 //! Kernels that do not fit a card or its driver may answer nonsense without an error. So before the weights of a model are read, a
 //! small network with its kinds of weights, its heads and its turns is computed on both: prompts, single tokens of one and of
-//! several sequences at different positions, and a copied beginning.
+//! several sequences at different positions, with idle slots between, a copied beginning, and the choice of the likeliest token.
 
 use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device as CandleDevice, Result, Tensor};
@@ -20,6 +20,7 @@ use crate::model::weights::{Make, MatrixAt, VectorAt, Weights};
 /// Tokens of a sequence, and sequences.
 const CONTEXT: usize = 192;
 const SLOTS: usize = 4;
+const VOCAB: usize = 512;
 
 /// Computes the trial of a model with matrices of these kinds; none is numbers of `dtype`.
 pub fn check(
@@ -85,7 +86,7 @@ fn network(
     let whole = |heads: &usize| (heads * shared * config.head_dim).is_multiple_of(block);
     let kv_heads = (2..=256).find(whole).unwrap_or(256);
     let config = Config {
-        vocab: 512,
+        vocab: VOCAB,
         hidden: 256 + block % 256,
         intermediate: 512 + block % 256,
         layers: 1,
@@ -134,16 +135,18 @@ impl Make<MatrixAt, VectorAt> for Random<'_> {
     type Vector = Tensor;
     type Error = candle_core::Error;
 
-    fn matrix(&mut self, at: MatrixAt) -> Result<Self::Matrix> {
-        let (rows, columns) = at.size();
+    fn matrices<const N: usize>(&mut self, at: [MatrixAt; N]) -> Result<[Self::Matrix; N]> {
+        let columns = at[0].shape[1];
         // As large as trained ones, so that sums stay of the order of 1.
         let scale = 1.0 / (columns as f32).sqrt();
         let scale = scale.log2().floor().exp2();
-        let numbers = self.numbers(rows * columns);
+        let rows = at.each_ref().map(|at| at.rows.len());
+        let size: (usize, usize) = (rows.iter().sum(), columns);
+        let numbers = self.numbers(size.0 * size.1);
         let numbers = numbers.into_iter().map(|x| x * scale).collect();
-        let numbers = Tensor::from_vec(numbers, (rows, columns), &CandleDevice::Cpu)?;
-        let kind = self.kind.filter(|_| !at.is_vocabulary);
-        self.ops.place(&numbers, kind)
+        let numbers = Tensor::from_vec(numbers, size, &CandleDevice::Cpu)?;
+        let kind = self.kind.filter(|_| !at[0].is_vocabulary);
+        self.ops.place(&numbers, kind, rows)
     }
 
     fn vector(&mut self, at: VectorAt) -> Result<Tensor> {
@@ -155,7 +158,7 @@ impl Make<MatrixAt, VectorAt> for Random<'_> {
 
 /// The logits of steps that use every kernel, of few rows and of many.
 fn steps(network: &mut Decoder<Tensors>) -> Result<Vec<f32>> {
-    let tokens: Vec<u32> = (0..CONTEXT as u32).map(|n| n * 23 % 512).collect();
+    let tokens: Vec<u32> = (0..CONTEXT).map(|n| (n * 23 % VOCAB) as u32).collect();
     let span = |slot, position: usize, count: usize| Span {
         slot,
         position,
@@ -171,11 +174,23 @@ fn steps(network: &mut Decoder<Tensors>) -> Result<Vec<f32>> {
         // As many rows as kernels for prompts take at a time.
         &[span(3, 0, 150)],
     ] {
-        logits.extend(network.forward(spans)?);
+        logits.extend(network.forward(spans)?.logits);
     }
     network.copy(0, 3, 8)?;
     let ragged = [span(0, 13, 1), span(1, 1, 1), span(2, 4, 1), span(3, 8, 1)];
-    logits.extend(network.forward(&ragged)?);
+    logits.extend(network.forward(&ragged)?.logits);
+    // With idle slots between, and once more for the likeliest tokens alone: how far they are from the largest logits.
+    let mut apart = [span(0, 14, 1), span(3, 9, 1)];
+    let computed = network.forward(&apart)?.logits.to_vec();
+    apart
+        .iter_mut()
+        .for_each(|span| span.wanted = Wanted::Likeliest);
+    let likeliest = network.forward(&apart)?.likeliest;
+    for (row, token) in computed.chunks_exact(VOCAB).zip(likeliest) {
+        let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        logits.push(token.map_or(f32::NAN, |token| most - row[token as usize]));
+    }
+    logits.extend(computed);
     Ok(logits)
 }
 

@@ -14,7 +14,7 @@ use crate::model::error::ModelError;
 use crate::model::memory::{self, scratch};
 use crate::model::network::{MOST_ROWS, Memory, Span};
 use crate::model::options::Keep;
-use crate::model::weights::{MatrixAt, Weights};
+use crate::model::weights::{MatrixAt, Weights, each};
 
 /// Bytes that are read from a file at a time.
 const PIECE: usize = 4 << 20;
@@ -27,6 +27,7 @@ pub struct Kernels {
     kv: KvCache,
     heads: usize,
     head_dim: usize,
+    vocab: usize,
     scratch: Scratch,
     memory: Memory,
     /// What is read of a file at a time, while loading.
@@ -91,6 +92,7 @@ impl Kernels {
             region: region_of_weights,
             heads: config.heads,
             head_dim: config.head_dim,
+            vocab: config.vocab,
             memory: Memory {
                 weights: bytes.weights,
                 kv: bytes.kv,
@@ -102,18 +104,6 @@ impl Kernels {
             turns: Turns::default(),
         })
     }
-}
-
-/// Makes room for (rows, width) numbers, whatever they are.
-fn room(out: &mut Vec<f32>, rows: usize, width: usize) -> &mut [f32] {
-    out.resize(rows * width, 0.0);
-    out
-}
-
-impl Ops for Kernels {
-    type Matrix = Matrix;
-    type Vector = Vec<f32>;
-    type Rows = Vec<f32>;
 
     fn matrix(
         &mut self,
@@ -128,7 +118,8 @@ impl Ops for Kernels {
         let step = (PIECE / source.row_bytes(columns)?.max(1)).next_multiple_of(16);
         for first in (0..rows).step_by(step) {
             let last = rows.min(first + step);
-            from.read(
+            self.piece.clear();
+            from.append(
                 &at.name,
                 at.rows.start + first..at.rows.start + last,
                 &mut self.piece,
@@ -136,6 +127,26 @@ impl Ops for Kernels {
             matrix.fill(&self.cpu, first, source, &self.piece)?;
         }
         Ok(matrix)
+    }
+}
+
+/// Makes room for (rows, width) numbers, whatever they are.
+fn room(out: &mut Vec<f32>, rows: usize, width: usize) -> &mut [f32] {
+    out.resize(rows * width, 0.0);
+    out
+}
+
+impl Ops for Kernels {
+    type Matrix = Matrix;
+    type Vector = Vec<f32>;
+    type Rows = Vec<f32>;
+
+    fn matrices<const N: usize>(
+        &mut self,
+        from: &Checkpoint,
+        at: [&MatrixAt; N],
+    ) -> std::result::Result<[Matrix; N], ModelError> {
+        each(at, |at| self.matrix(from, at))
     }
 
     fn vector(&mut self, values: Vec<f32>) -> Result<Vec<f32>> {
@@ -240,8 +251,14 @@ impl Ops for Kernels {
         Ok(())
     }
 
-    fn host<'a>(&'a mut self, x: &'a Vec<f32>) -> Result<&'a [f32]> {
-        Ok(x)
+    fn host<'a>(&'a mut self, x: &'a Vec<f32>, rows: usize) -> Result<&'a [f32]> {
+        Ok(&x[..rows * self.vocab])
+    }
+
+    fn likeliest(&mut self, x: &Vec<f32>, after: usize) -> Result<Vec<Option<u32>>> {
+        let rows = x.chunks_exact(self.vocab).skip(after);
+        let best = rows.map(|row| Some(cpu::argmax(self.cpu.tier, row)? as u32));
+        Ok(best.collect())
     }
 
     fn copy(&mut self, from: usize, to: usize, positions: usize) -> Result<()> {

@@ -38,12 +38,12 @@ pub trait Ops: Send {
     /// (rows, width) of numbers.
     type Rows: Default + Send;
 
-    /// Loads a matrix.
-    fn matrix(
+    /// Loads matrices that the same rows are multiplied with.
+    fn matrices<const N: usize>(
         &mut self,
         from: &Checkpoint,
-        at: &MatrixAt,
-    ) -> std::result::Result<Self::Matrix, ModelError>;
+        at: [&MatrixAt; N],
+    ) -> std::result::Result<[Self::Matrix; N], ModelError>;
 
     /// Takes a vector onto the device.
     fn vector(&mut self, values: Vec<f32>) -> Result<Self::Vector>;
@@ -94,8 +94,11 @@ pub trait Ops: Send {
     /// Some of the rows.
     fn select(&mut self, x: &Self::Rows, rows: &[usize], out: &mut Self::Rows) -> Result<()>;
 
-    /// The numbers of rows, where the CPU can read them.
-    fn host<'a>(&'a mut self, x: &'a Self::Rows) -> Result<&'a [f32]>;
+    /// The numbers of the first rows, where the CPU can read them.
+    fn host<'a>(&'a mut self, x: &'a Self::Rows, rows: usize) -> Result<&'a [f32]>;
+
+    /// Where the largest number of each row is, the first rows left out; none where a row has no number.
+    fn likeliest(&mut self, x: &Self::Rows, after: usize) -> Result<Vec<Option<u32>>>;
 
     /// Copies what the first `positions` of a slot hold to another slot.
     fn copy(&mut self, from: usize, to: usize, positions: usize) -> Result<()>;

@@ -33,16 +33,25 @@ impl Cache {
         self.layers.iter().flatten().map(bytes).sum::<usize>() as u64
     }
 
-    /// The positions that several sequences add, for each number of (sequences * `kv_heads`, tokens, `head_dim`).
+    /// Bytes of a position of a slot in a layer.
+    pub fn position_bytes(&self) -> u64 {
+        let positions = self.layers.first().map(|[keys, _]| keys.dims());
+        let positions = positions.map_or(0, |dims| self.layers.len() * dims[0] * dims[2]);
+        self.bytes() / positions.max(1) as u64
+    }
+
+    /// The positions that several sequences add, for each number of (slots * `kv_heads`, tokens, `head_dim`).
     pub fn targets(&self, group: &Group) -> Result<Option<Tensor>> {
         let Some([keys, _]) = self.layers.first().filter(|_| group.positions.len() > 1) else {
             return Ok(None);
         };
         let (_, heads, _, head_dim) = keys.dims4()?;
         let mut at: Vec<u32> = Vec::new();
-        for &position in &group.positions {
+        for position in &group.positions {
+            // Where a slot is idle nothing is kept.
+            let kept = |token| position.map_or(u32::MAX, |position| (position + token) as u32);
             for _ in 0..heads {
-                at.extend((position..position + group.tokens).map(|at| at as u32));
+                at.extend((0..group.tokens).map(kept));
             }
         }
         let rows = group.positions.len() * heads;
@@ -51,15 +60,15 @@ impl Cache {
         at.broadcast_as(shape)?.contiguous().map(Some)
     }
 
-    /// Keeps the keys and values of a group, each (sequences, `kv_heads`, tokens, `head_dim`), at their positions. Returns all that
-    /// its slots hold up to the last of them, each (sequences, `kv_heads`, end, `head_dim`).
+    /// Keeps the keys and values of a group, each (slots, `kv_heads`, tokens, `head_dim`), at their positions. Returns all that its
+    /// slots hold up to the last of them, each (slots, `kv_heads`, end, `head_dim`).
     pub fn keep(&self, layer: usize, group: &Group, new: [Tensor; 2]) -> Result<[Tensor; 2]> {
         let mut held = self.layers[layer].clone();
         for (held, new) in held.iter_mut().zip(new) {
             *held = held.narrow(0, group.slots.start, group.slots.len())?;
             match &group.targets {
                 // Tokens of one sequence lie together.
-                None => held.slice_set(&new, 2, group.positions[0])?,
+                None => held.slice_set(&new, 2, group.end - group.tokens)?,
                 Some(targets) => {
                     let (_, _, context, head_dim) = held.dims4()?;
                     let rows = held.reshape(((), context, head_dim))?;

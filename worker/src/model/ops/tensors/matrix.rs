@@ -1,7 +1,8 @@
 //! Weights on a device: as numbers, or in the blocks of GGUF.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::ops::Range;
+use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{DType, Device, Module as _, Result, Tensor};
@@ -11,35 +12,71 @@ use crate::cpu::Source;
 use crate::model::options::Keep;
 use crate::model::weights::MatrixAt;
 
-/// A matrix, (out, in).
-pub enum Matrix {
+/// A matrix, (out, in): some rows of what lies on the device as one, so that several can be multiplied at once.
+pub struct Matrix {
+    whole: Arc<Whole>,
+    rows: Range<usize>,
+}
+
+/// Matrices that the same rows are multiplied with, one below the other.
+pub enum Whole {
     Numbers(Tensor),
     Blocks { matrix: QMatMul, bytes: u64 },
 }
 
-/// The rows that products take, also as the numbers that blocks are multiplied with.
+/// The rows that products take.
 pub struct Input<'a> {
     x: &'a Tensor,
-    wide: OnceCell<Tensor>,
+    /// The same as what blocks are multiplied with.
+    wide: Option<Tensor>,
+    /// The last product, for the next part of the same whole.
+    last: Option<(&'a Arc<Whole>, Tensor)>,
 }
 
 impl<'a> Input<'a> {
     pub fn new(x: &'a Tensor) -> Self {
-        let wide = OnceCell::new();
-        Self { x, wide }
+        Self {
+            x,
+            wide: None,
+            last: None,
+        }
     }
 
-    fn wide(&self) -> Result<&Tensor> {
-        if self.wide.get().is_none() {
-            let wide = self.x.to_dtype(DType::F32)?;
-            let _ = self.wide.set(wide);
+    /// `x · matrixᵀ`, (rows, out).
+    pub fn product(&mut self, matrix: &'a Matrix) -> Result<Tensor> {
+        let Matrix { whole, rows } = matrix;
+        // A row of a product of several lies together; of many rows, what follows takes them better each from its own product.
+        if let Whole::Numbers(numbers) = &**whole
+            && self.x.dim(0)? > 1
+        {
+            let part = numbers.narrow(0, rows.start, rows.len())?;
+            return self.x.matmul(&part.t()?);
         }
-        Ok(self.wide.get().unwrap_or(self.x))
+        let product = match &self.last {
+            Some((of, product)) if Arc::ptr_eq(of, whole) => product.clone(),
+            _ => self.whole(whole)?,
+        };
+        let part = product.narrow(1, rows.start, rows.len())?;
+        self.last = Some((whole, product));
+        Ok(part)
+    }
+
+    fn whole(&mut self, whole: &Whole) -> Result<Tensor> {
+        match whole {
+            Whole::Numbers(numbers) => self.x.matmul(&numbers.t()?),
+            Whole::Blocks { matrix, .. } => {
+                if self.wide.is_none() {
+                    self.wide = Some(self.x.to_dtype(DType::F32)?);
+                }
+                let x = self.wide.as_ref().unwrap_or(self.x);
+                matrix.forward(x)?.to_dtype(self.x.dtype())
+            }
+        }
     }
 }
 
-impl Matrix {
-    /// Puts a matrix of a file onto a device: blocks as they are, where they are to be kept.
+impl Whole {
+    /// Puts what a file holds onto a device: in blocks, as they are or made on the way, or else as `dtype`.
     pub fn load(
         source: Source,
         bytes: &[u8],
@@ -48,10 +85,14 @@ impl Matrix {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
-        match kind {
-            Some(blocks) if blocks_in(source) == kind => {
+        match (kind, numbers_in(source)) {
+            (Some(blocks), _) if blocks_in(source) == kind => {
                 let storage = QStorage::from_data(Cow::Borrowed(bytes), device, blocks)?;
                 Self::of(QTensor::new(storage, size)?)
+            }
+            (None, Some(stored)) => {
+                let numbers = Tensor::from_raw_buffer(bytes, stored, &[size.0, size.1], device)?;
+                numbers.to_dtype(dtype).map(Self::Numbers)
             }
             _ => Self::place(&decode(source, bytes, size)?, kind, dtype, device),
         }
@@ -90,19 +131,27 @@ impl Matrix {
         }
     }
 
-    /// `x · matrixᵀ`, (rows, out).
-    pub fn product(&self, x: &Input<'_>) -> Result<Tensor> {
-        match self {
-            Self::Numbers(numbers) => x.x.matmul(&numbers.t()?),
-            Self::Blocks { matrix, .. } => matrix.forward(x.wide()?)?.to_dtype(x.x.dtype()),
-        }
+    /// The matrices that it is, by how many rows each has.
+    pub fn parts(self, rows: impl Iterator<Item = usize>) -> impl Iterator<Item = Matrix> {
+        let whole = Arc::new(self);
+        let mut end = 0;
+        rows.map(move |rows| {
+            let start = end;
+            end += rows;
+            Matrix {
+                whole: Arc::clone(&whole),
+                rows: start..end,
+            }
+        })
     }
+}
 
-    /// Some rows of it.
+impl Matrix {
+    /// Some rows of one that is alone.
     pub fn rows(&self, rows: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Numbers(numbers) => numbers.index_select(rows, 0),
-            Self::Blocks { .. } => candle_core::bail!("rows of blocks are never looked up"),
+        match &*self.whole {
+            Whole::Numbers(numbers) => numbers.index_select(rows, 0),
+            Whole::Blocks { .. } => candle_core::bail!("rows of blocks are never looked up"),
         }
     }
 }
@@ -131,18 +180,19 @@ fn blocks_in(source: Source) -> Option<GgmlDType> {
     }
 }
 
+/// The numbers of a file, if it has no blocks.
+fn numbers_in(source: Source) -> Option<DType> {
+    match source {
+        Source::F32 => Some(DType::F32),
+        Source::F16 => Some(DType::F16),
+        Source::Bf16 => Some(DType::BF16),
+        _ => None,
+    }
+}
+
 /// The numbers of a matrix of a file, on the CPU.
 fn decode(source: Source, bytes: &[u8], size: (usize, usize)) -> Result<Tensor> {
-    let (rows, columns) = size;
-    let raw = |dtype| Tensor::from_raw_buffer(bytes, dtype, &[rows, columns], &Device::Cpu);
-    match source {
-        Source::F32 => raw(DType::F32),
-        Source::F16 => raw(DType::F16),
-        Source::Bf16 => raw(DType::BF16),
-        _ => {
-            let mut values = vec![0.0; rows * columns];
-            source.decode(bytes, &mut values);
-            Tensor::from_vec(values, size, &Device::Cpu)
-        }
-    }
+    let mut values = vec![0.0; size.0 * size.1];
+    source.decode(bytes, &mut values);
+    Tensor::from_vec(values, size, &Device::Cpu)
 }

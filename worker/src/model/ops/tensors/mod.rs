@@ -5,34 +5,41 @@
 //! | `plan` | what a model takes |
 //! | `matrix` | weights, as numbers or in blocks |
 //! | `cache` | keys and values of all slots |
-//! | `step` | what holds for all layers of a step: who computes together, turns, masks |
+//! | `step` | what holds for all layers of a step: turns, masks, rows and their slots |
+//! | `groups` | which sequences attend together |
 //!
 //! On a card a step is as long as its kernels and what lies between them: few large operations beat many small ones, so all
 //! sequences of a step are computed together wherever they can be.
 
 mod cache;
+mod groups;
 mod matrix;
 mod plan;
 mod step;
 
 use candle_core::quantized::GgmlDType;
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::ops::{rms_norm, softmax_last_dim};
 use candle_nn::rotary_emb::rope;
 use pool_core::device::Backend;
 
 use super::{Ops, Product, Turns};
+use crate::cpu::{Tier, argmax};
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Config;
 use crate::model::error::ModelError;
 use crate::model::memory::scratch;
 use crate::model::network::{Memory, Span};
 use crate::model::options::Keep;
-use crate::model::weights::MatrixAt;
+use crate::model::weights::{MatrixAt, as_many, each};
 use cache::Cache;
-use matrix::Matrix;
+use matrix::{Input, Matrix, Whole};
 pub use plan::Plan;
 use step::{Group, Step};
+
+/// Bytes of keys and values of a layer that a group may read for nothing: about what a card reads in the time in which the
+/// operations of one more group are begun.
+const WASTE: u64 = 32 << 20;
 
 /// A device of candle, with keys and values of all slots.
 pub struct Tensors {
@@ -45,6 +52,8 @@ pub struct Tensors {
     cache: Cache,
     memory: Memory,
     step: Step,
+    /// What is read of a file at a time, while loading.
+    bytes: Vec<u8>,
     /// Numbers that were read from the device.
     read: Vec<f32>,
 }
@@ -77,57 +86,70 @@ impl Tensors {
             },
             cache,
             step: Step::default(),
+            bytes: Vec::new(),
             read: Vec::new(),
             device,
         })
     }
 
-    /// Takes a matrix, (out, in), that is on the CPU.
-    pub(in crate::model) fn place(
+    /// Takes matrices of so many rows, (out, in), that are on the CPU one below the other.
+    pub(in crate::model) fn place<const N: usize>(
         &mut self,
         numbers: &Tensor,
         kind: Option<GgmlDType>,
-    ) -> Result<Matrix> {
-        let matrix = Matrix::place(numbers, kind, self.dtype, &self.device)?;
-        self.memory.weights += matrix.bytes();
-        Ok(matrix)
+        rows: [usize; N],
+    ) -> Result<[Matrix; N]> {
+        let whole = Whole::place(numbers, kind, self.dtype, &self.device)?;
+        self.memory.weights += whole.bytes();
+        Ok(as_many(whole.parts(rows.into_iter()).collect()))
     }
 
-    /// The rows of a group, each (heads * `head_dim`), as (sequences, heads, tokens, `head_dim`).
+    /// The rows of a group, each (heads * `head_dim`), as (slots, heads, tokens, `head_dim`).
     fn by_head(&self, x: &Tensor, group: &Group, heads: usize) -> Result<Tensor> {
-        let (sequences, tokens) = (group.slots.len(), group.tokens);
-        x.narrow(0, group.first, sequences * tokens)?
-            .reshape((sequences, tokens, heads, self.head_dim))?
+        let (slots, tokens) = (group.slots.len(), group.tokens);
+        group
+            .spread(&x.narrow(0, group.first, group.rows())?)?
+            .reshape((slots, tokens, heads, self.head_dim))?
             .transpose(1, 2)?
             .contiguous()
     }
 
-    /// What the queries of a group see, (sequences * tokens, heads * `head_dim`).
+    /// What the queries of a group see, (slots * tokens, heads * `head_dim`).
     fn attend(
         &self,
         query: Tensor,
         [keys, values]: [Tensor; 2],
         mask: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let (sequences, _, tokens, _) = query.dims4()?;
+        let (slots, _, tokens, _) = query.dims4()?;
         let end = keys.dim(2)?;
         // The queries that share a head of keys lie side by side, so they count as more rows of one product and the keys
         // are never copied.
         let shared = self.heads / self.kv_heads * tokens;
         let query = (query * (self.head_dim as f64).powf(-0.5))?;
-        let query = query.reshape((sequences, self.kv_heads, shared, self.head_dim))?;
+        let query = query.reshape((slots, self.kv_heads, shared, self.head_dim))?;
         let mut scores = query.matmul(&keys.transpose(2, 3)?)?;
         if let Some(mask) = mask {
             let shape = scores.shape().clone();
-            scores = scores.reshape((sequences, self.heads, tokens, end))?;
-            scores = scores.broadcast_add(mask)?.reshape(shape)?;
+            scores = scores.reshape((slots, self.heads, tokens, end))?;
+            let hidden = if tokens == 1 {
+                (scores + mask)?
+            } else {
+                scores.broadcast_add(mask)?
+            };
+            scores = hidden.reshape(shape)?;
         }
         let mixed = softmax_last_dim(&scores)?.matmul(&values)?;
         mixed
-            .reshape((sequences, self.heads, tokens, self.head_dim))?
+            .reshape((slots, self.heads, tokens, self.head_dim))?
             .transpose(1, 2)?
-            .reshape((sequences * tokens, self.heads * self.head_dim))
+            .reshape((slots * tokens, self.heads * self.head_dim))
     }
+}
+
+/// The numbers of a tensor, on the CPU.
+fn numbers(x: &Tensor) -> Result<Vec<f32>> {
+    x.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
 }
 
 /// The rows of a step; none before the first.
@@ -142,18 +164,29 @@ impl Ops for Tensors {
     type Vector = Tensor;
     type Rows = Option<Tensor>;
 
-    fn matrix(
+    fn matrices<const N: usize>(
         &mut self,
         from: &Checkpoint,
-        at: &MatrixAt,
-    ) -> std::result::Result<Matrix, ModelError> {
-        let source = from.source(&at.name, &at.shape)?;
-        let mut bytes = Vec::new();
-        from.read(&at.name, at.rows.clone(), &mut bytes)?;
-        let kind = matrix::kind(self.keep, source, at);
-        let matrix = Matrix::load(source, &bytes, at.size(), kind, self.dtype, &self.device)?;
-        self.memory.weights += matrix.bytes();
-        Ok(matrix)
+        at: [&MatrixAt; N],
+    ) -> std::result::Result<[Matrix; N], ModelError> {
+        let at = each(at, |at| {
+            from.source(&at.name, &at.shape).map(|source| (at, source))
+        })?;
+        let mut made = Vec::with_capacity(N);
+        for alike in at.chunk_by(|(_, a), (_, b)| a == b) {
+            let (first, source) = alike[0];
+            self.bytes.clear();
+            for (at, _) in alike {
+                from.append(&at.name, at.rows.clone(), &mut self.bytes)?;
+            }
+            let rows = alike.iter().map(|(at, _)| at.rows.len());
+            let size = (rows.clone().sum(), first.shape[1]);
+            let kind = matrix::kind(self.keep, source, first);
+            let whole = Whole::load(source, &self.bytes, size, kind, self.dtype, &self.device)?;
+            self.memory.weights += whole.bytes();
+            made.extend(whole.parts(rows));
+        }
+        Ok(as_many(made))
     }
 
     fn vector(&mut self, values: Vec<f32>) -> Result<Tensor> {
@@ -163,7 +196,10 @@ impl Ops for Tensors {
     }
 
     fn begin(&mut self, spans: &[Span<'_>], turns: Turns) -> Result<()> {
-        self.step = Step::new(spans, &turns, self.dtype, &self.device)?;
+        self.bytes = Vec::new();
+        let position = self.cache.position_bytes();
+        let waste = (WASTE / position.max(1)) as usize;
+        self.step = Step::new(spans, &turns, waste, self.dtype, &self.device)?;
         for group in &mut self.step.groups {
             group.targets = self.cache.targets(group)?;
         }
@@ -192,9 +228,9 @@ impl Ops for Tensors {
         x: &Option<Tensor>,
         products: [Product<'_, Matrix, Tensor, Option<Tensor>>; N],
     ) -> Result<()> {
-        let x = matrix::Input::new(rows(x)?);
+        let mut x = Input::new(rows(x)?);
         for (weight, bias, y) in products {
-            let product = weight.product(&x)?;
+            let product = x.product(weight)?;
             *y = Some(match bias {
                 Some(bias) => product.broadcast_add(bias)?,
                 None => product,
@@ -230,7 +266,8 @@ impl Ops for Tensors {
         value: &Option<Tensor>,
         out: &mut Option<Tensor>,
     ) -> Result<()> {
-        self.step.mask(window, self.dtype, &self.device)?;
+        self.step
+            .mask(window, self.heads, self.dtype, &self.device)?;
         let (query, key, value) = (rows(query)?, rows(key)?, rows(value)?);
         let mut mixed = Vec::new();
         for group in &self.step.groups {
@@ -240,7 +277,8 @@ impl Ops for Tensors {
             ];
             let held = self.cache.keep(layer, group, new)?;
             let query = self.by_head(query, group, self.heads)?;
-            mixed.push(self.attend(query, held, group.mask(window))?);
+            let seen = self.attend(query, held, group.mask(window))?;
+            mixed.push(group.gather(seen)?);
         }
         *out = Some(match &mixed[..] {
             [alone] => alone.clone(),
@@ -274,9 +312,36 @@ impl Ops for Tensors {
         Ok(())
     }
 
-    fn host<'a>(&'a mut self, x: &'a Option<Tensor>) -> Result<&'a [f32]> {
-        self.read = rows(x)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+    fn host<'a>(&'a mut self, x: &'a Option<Tensor>, count: usize) -> Result<&'a [f32]> {
+        self.read = match count {
+            0 => Vec::new(),
+            _ => numbers(&rows(x)?.narrow(0, 0, count)?)?,
+        };
         Ok(&self.read)
+    }
+
+    fn likeliest(&mut self, x: &Option<Tensor>, after: usize) -> Result<Vec<Option<u32>>> {
+        let x = rows(x)?;
+        let count = x.dim(0)? - after;
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let x = x.narrow(0, after, count)?;
+        let best = x.argmax_keepdim(D::Minus1)?;
+        let most = x.gather(&best, D::Minus1)?;
+        // One copy for both: a token is exact as f32.
+        let best = best.to_dtype(DType::F32)?;
+        let found = numbers(&Tensor::cat(&[best, most.to_dtype(DType::F32)?], 1)?)?;
+        let found = found.chunks_exact(2).enumerate();
+        let found = found.map(|(row, found)| match found[1] > f32::NEG_INFINITY {
+            true => Ok(Some(found[0] as u32)),
+            // What compares with nothing hides the others.
+            false => {
+                let row = numbers(&x.narrow(0, row, 1)?)?;
+                Ok(argmax(Tier::best(), &row).map(|best| best as u32))
+            }
+        });
+        found.collect()
     }
 
     fn copy(&mut self, from: usize, to: usize, positions: usize) -> Result<()> {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::Turns;
+use super::groups::{self, Member};
 use crate::model::network::Span;
 
 /// The rows of a step, in an order of its own: sequences that can attend together are neighbours.
@@ -17,60 +18,58 @@ pub struct Step {
     pub groups: Vec<Group>,
 }
 
-/// Sequences that attend together: as many tokens each, in slots that follow each other.
+/// Sequences that attend together: as many tokens each, in slots that follow each other but for idle ones between.
 pub struct Group {
     pub slots: Range<usize>,
     /// Of each sequence.
     pub tokens: usize,
-    /// Of the first token of each sequence.
-    pub positions: Vec<usize>,
+    /// Of the first token in each slot; none of an idle one.
+    pub positions: Vec<Option<usize>>,
     /// The first of its rows.
     pub first: usize,
     /// Positions of the longest sequence, its new tokens included.
     pub end: usize,
     /// Where the cache keeps what they add, when they are several.
     pub targets: Option<Tensor>,
+    padding: Option<Padding>,
     masks: Vec<(Option<usize>, Option<Tensor>)>,
 }
 
+/// Where rows go when there are idle slots between theirs.
+struct Padding {
+    /// The row of each slot; of an idle one any, which comes to nothing.
+    spread: Tensor,
+    /// The slot of each row.
+    gathered: Tensor,
+}
+
 impl Step {
-    /// Orders the spans, and puts onto the device what their rows turn by.
-    pub fn new(spans: &[Span<'_>], turns: &Turns, dtype: DType, device: &Device) -> Result<Self> {
+    /// Orders the spans, and puts onto the device what their rows turn by. Groups read at most so many positions for nothing.
+    pub fn new(
+        spans: &[Span<'_>],
+        turns: &Turns,
+        waste: usize,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self> {
         let mut firsts = Vec::with_capacity(spans.len());
         let mut rows = 0;
         for span in spans {
             firsts.push(rows);
             rows += span.tokens.len();
         }
-        let mut order: Vec<usize> = (0..spans.len()).collect();
-        order.sort_by_key(|&n| (spans[n].tokens.len(), spans[n].slot));
-
         let mut places = vec![0; rows];
         let mut groups: Vec<Group> = Vec::new();
         let mut first = 0;
-        for n in order {
-            let span = &spans[n];
-            let tokens = span.tokens.len();
-            for row in 0..tokens {
-                places[firsts[n] + row] = first + row;
-            }
-            match groups.last_mut() {
-                Some(last) if last.tokens == tokens && last.slots.end == span.slot => {
-                    last.slots.end += 1;
-                    last.positions.push(span.position);
-                    last.end = last.end.max(span.position + tokens);
+        for members in together(spans, waste) {
+            let group = Group::new(spans, &members, first, device)?;
+            for n in members {
+                for row in 0..group.tokens {
+                    places[firsts[n] + row] = first + row;
                 }
-                _ => groups.push(Group {
-                    slots: span.slot..span.slot + 1,
-                    tokens,
-                    positions: vec![span.position],
-                    first,
-                    end: span.position + tokens,
-                    targets: None,
-                    masks: Vec::new(),
-                }),
+                first += group.tokens;
             }
-            first += tokens;
+            groups.push(group);
         }
         let tensor = |numbers: &[f32]| {
             let numbers = ordered(&places, numbers, turns.half);
@@ -89,15 +88,42 @@ impl Step {
     }
 
     /// Makes the masks of a window, once for all layers that have it.
-    pub fn mask(&mut self, window: Option<usize>, dtype: DType, device: &Device) -> Result<()> {
+    pub fn mask(
+        &mut self,
+        window: Option<usize>,
+        heads: usize,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<()> {
         for group in &mut self.groups {
             if group.masks.iter().all(|(of, _)| *of != window) {
-                let mask = group.make_mask(window, dtype, device)?;
+                let mask = group.make_mask(window, heads, dtype, device)?;
                 group.masks.push((window, mask));
             }
         }
         Ok(())
     }
+}
+
+/// Which spans attend together, in the order of their slots.
+fn together(spans: &[Span<'_>], waste: usize) -> Vec<Vec<usize>> {
+    let (single, mut prompts): (Vec<usize>, Vec<usize>) =
+        (0..spans.len()).partition(|&n| spans[n].tokens.len() == 1);
+    let single = single.into_iter().map(|n| Member {
+        span: n,
+        slot: spans[n].slot,
+        length: spans[n].position + 1,
+    });
+    let single = groups::divide(single.collect(), waste).into_iter();
+    let single = single.map(|group| group.iter().map(|member| member.span).collect());
+    // Many tokens are not computed for nothing.
+    let place = |n: usize| (spans[n].tokens.len(), spans[n].slot);
+    prompts.sort_by_key(|&n| place(n));
+    let prompts = prompts.chunk_by(|&a, &b| {
+        let (tokens, slot) = place(a);
+        place(b) == (tokens, slot + 1)
+    });
+    single.chain(prompts.map(<[usize]>::to_vec)).collect()
 }
 
 /// Rows of `width` each, moved to their places.
@@ -110,7 +136,66 @@ fn ordered<T: Copy + Default>(places: &[usize], rows: &[T], width: usize) -> Vec
 }
 
 impl Group {
-    /// Hides what a token does not see: (sequences, 1, tokens, end) of 0 and -∞; none when all see all.
+    /// Some of the spans, in the order of their slots.
+    fn new(spans: &[Span<'_>], members: &[usize], first: usize, device: &Device) -> Result<Self> {
+        let members = members.iter().map(|&n| spans[n]);
+        let tokens = members.clone().map(|span| span.tokens.len()).max();
+        let slot = members.clone().map(|span| span.slot);
+        let start = slot.clone().min().unwrap_or(0);
+        let slots = start..slot.max().map_or(start, |last| last + 1);
+        let mut positions = vec![None; slots.len()];
+        let mut spread = vec![0_u32; slots.len()];
+        let mut gathered: Vec<u32> = Vec::new();
+        for (row, span) in (0..).zip(members.clone()) {
+            let slot = span.slot - start;
+            positions[slot] = Some(span.position);
+            spread[slot] = row;
+            gathered.push(slot as u32);
+        }
+        let padding = if gathered.len() == slots.len() {
+            None
+        } else {
+            Some(Padding {
+                spread: Tensor::new(spread, device)?,
+                gathered: Tensor::new(gathered, device)?,
+            })
+        };
+        let ends = members.map(|span| span.position + span.tokens.len());
+        Ok(Self {
+            slots,
+            tokens: tokens.unwrap_or(0),
+            positions,
+            first,
+            end: ends.max().unwrap_or(0),
+            targets: None,
+            padding,
+            masks: Vec::new(),
+        })
+    }
+
+    /// How many rows it has.
+    pub fn rows(&self) -> usize {
+        self.positions.iter().flatten().count() * self.tokens
+    }
+
+    /// Rows of the group, as those of its slots.
+    pub fn spread(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.padding {
+            Some(padding) => x.contiguous()?.index_select(&padding.spread, 0),
+            None => Ok(x.clone()),
+        }
+    }
+
+    /// Rows of its slots, as those of the group.
+    pub fn gather(&self, x: Tensor) -> Result<Tensor> {
+        match &self.padding {
+            Some(padding) => x.index_select(&padding.gathered, 0),
+            None => Ok(x),
+        }
+    }
+
+    /// Hides what a token does not see: 0 and -∞ for (slots, 1, tokens, end), or for each of the heads when it is one token; none
+    /// when all see all.
     pub fn mask(&self, window: Option<usize>) -> Option<&Tensor> {
         let mut masks = self.masks.iter();
         masks.find(|(of, _)| *of == window)?.1.as_ref()
@@ -119,24 +204,36 @@ impl Group {
     fn make_mask(
         &self,
         window: Option<usize>,
+        heads: usize,
         dtype: DType,
         device: &Device,
     ) -> Result<Option<Tensor>> {
         let window = window.unwrap_or(self.end);
-        let are_even = self.positions.iter().all(|at| at + 1 == self.end);
+        let mut busy = self.positions.iter().flatten();
+        let are_even = busy.all(|at| at + 1 == self.end);
         if are_even && self.end <= window {
             return Ok(None);
         }
         let mut mask = Vec::with_capacity(self.positions.len() * self.tokens * self.end);
         for position in &self.positions {
-            for own in *position..position + self.tokens {
-                let sees = |at| at <= own && own - at < window;
+            for token in 0..self.tokens {
+                let sees = |at| match position.map(|position| position + token) {
+                    Some(own) => at <= own && own - at < window,
+                    // Of nothing comes no number.
+                    None => true,
+                };
                 let hidden = |at| if sees(at) { 0.0 } else { f32::NEG_INFINITY };
                 mask.extend((0..self.end).map(hidden));
             }
         }
-        let shape = (self.positions.len(), 1, self.tokens, self.end);
-        let mask = Tensor::from_vec(mask, shape, device)?;
-        mask.to_dtype(dtype).map(Some)
+        let (slots, tokens) = (self.positions.len(), self.tokens);
+        let mask = Tensor::from_vec(mask, (slots, 1, tokens, self.end), device)?;
+        let mask = mask.to_dtype(dtype)?;
+        if tokens > 1 {
+            return Ok(Some(mask));
+        }
+        // Sums of what lies alike need no sizes, which would be sent to the device for each.
+        let mask = mask.broadcast_as((slots, heads, tokens, self.end))?;
+        mask.contiguous().map(Some)
     }
 }
