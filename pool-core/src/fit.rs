@@ -105,7 +105,7 @@ pub fn need(manifest: &Manifest, spec: &WorkerSpec, threads: Option<u32>) -> Opt
         (Backend::Cuda | Backend::Metal, _) => Kept::Half,
     };
     let as_files = match (spec.quantize, spec.dtype) {
-        (None, Dtype::Auto) => shape.weights_as_stored(backend),
+        (None, Dtype::Auto) => shape.weights_as_stored(backend, vocabulary),
         _ => None,
     };
     let weights = match as_files {

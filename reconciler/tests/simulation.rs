@@ -86,6 +86,7 @@ fn shape() -> Shape {
         biases: 0,
         context: 512,
         as_stored: None,
+        matrices_as_stored: None,
     }
 }
 

@@ -11,7 +11,7 @@ use pool_core::weights::{Dtype, Quantization};
 use pool_core::worker::{Supervise, WorkerSpec};
 use serde_json::{Value, json};
 use worker::cpu::{Cpu, Scratch};
-use worker::model::{Checkpoint, Config, Decoder, Keep, Kernels, Memory, Network as _};
+use worker::model::{Checkpoint, Config, Decoder, Keep, Kernels, Memory, Network as _, Tensors};
 
 use crate::support::{Binary, Folder, examples};
 
@@ -107,6 +107,46 @@ fn the_memory_of_the_kernels_is_counted() {
         let scratch = Scratch::new(&Cpu::new(threads).unwrap(), inputs, positions);
         let counted = fit::cpu_scratch(inputs as u128, positions as u128, threads as u128);
         assert_eq!(scratch.bytes() as u128, counted);
+    }
+}
+
+/// Candle's CPU device stands for a card: what tensors take does not depend on the device.
+#[test]
+fn a_plan_counts_what_a_worker_takes_on_a_card() {
+    for dir in models() {
+        let manifest = manifest(&dir);
+        let config = Config::read(&dir).unwrap();
+        let embedding = [config.vocab, config.hidden];
+        let checkpoint = Checkpoint::open(&dir).unwrap();
+        let source = checkpoint.source("model.embed_tokens.weight", &embedding);
+        for (dtype, quantize) in [
+            (Dtype::Auto, None),
+            (Dtype::F32, None),
+            (Dtype::Bf16, None),
+            (Dtype::Auto, Some(Quantization::Q8_0)),
+            (Dtype::Auto, Some(Quantization::Q4)),
+        ] {
+            if quantize.is_some() && !config.hidden.is_multiple_of(32) {
+                continue;
+            }
+            let (context, keep) = (config.context, Keep { dtype, quantize });
+            let numbers = keep.numbers(*source.as_ref().unwrap());
+            let config = config.clone();
+            let ops = Tensors::new(Device::Cpu, numbers, keep, &config, context, 3).unwrap();
+            let network = Decoder::load(config, context, 3, ops, &checkpoint, &|_| {}).unwrap();
+            let mut spec = spec(dtype, quantize, None);
+            spec.device = "cuda:0".parse().unwrap();
+            let need = fit::need(&manifest, &spec, Some(2)).unwrap();
+            let memory = network.memory();
+            let what = format!("{} {dtype} {quantize:?}", dir.display());
+            assert_eq!(
+                (need.weights, need.kv),
+                (memory.weights, memory.kv),
+                "{what}"
+            );
+            // What a card takes for itself is no memory of a model.
+            assert_eq!(need.scratch - memory.scratch, 512 << 20, "{what}");
+        }
     }
 }
 

@@ -30,6 +30,9 @@ pub struct Shape {
     /// Bytes of the weights on a CPU that keeps each as the file has it, where the head of the file tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_stored: Option<u64>,
+    /// Bytes of the matrices as the file has them, those of the vocabulary left out, where the head of the file tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matrices_as_stored: Option<u64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
@@ -122,6 +125,7 @@ impl Shape {
             biases,
             context,
             as_stored: None,
+            matrices_as_stored: None,
         })
     }
 
@@ -196,15 +200,16 @@ impl Shape {
         }
     }
 
-    /// Bytes of the weights of a file in blocks. Its vocabulary is numbers on a GPU, so there these are too many rather than too few.
-    pub fn weights_as_stored(&self, backend: Backend) -> Option<u64> {
-        let stored = self.as_stored?;
+    /// Bytes of the weights of a file in blocks, the vocabulary on a GPU kept so.
+    pub fn weights_as_stored(&self, backend: Backend, vocabulary: Kept) -> Option<u64> {
         match backend {
-            Backend::Cpu => Some(stored),
+            Backend::Cpu => self.as_stored,
             Backend::Cuda | Backend::Metal => {
-                let numbers = u64::from(self.vocab).checked_mul(self.hidden.into())?;
-                let matrices = if self.tied { 1 } else { 2 };
-                stored.checked_add(numbers.checked_mul(2 * matrices)?)
+                let matrix = u64::from(self.vocab).checked_mul(self.hidden.into())?;
+                let vocabulary_numbers = matrix.checked_mul(if self.tied { 1 } else { 2 })?;
+                let numbers = vocabulary_numbers.checked_add(self.vectors())?;
+                let numbers = numbers.checked_mul(vocabulary.number())?;
+                self.matrices_as_stored?.checked_add(numbers)
             }
         }
     }

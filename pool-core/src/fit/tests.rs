@@ -140,6 +140,7 @@ proptest! {
             layers: numbers[0], hidden: numbers[1], intermediate: numbers[2], heads: numbers[3],
             kv_heads: numbers[4], head_dim: numbers[5], vocab: numbers[6], tied: false,
             biases: numbers[7], context, as_stored: None,
+            matrices_as_stored: None,
         };
         let mut manifest = manifest(QWEN, 1000);
         manifest.facts.shape = Some(shape);

@@ -92,6 +92,7 @@ impl Said<'_> {
             biases: stored.biases,
             context: fit::reach(named, scaling.unwrap_or_default(), factor, original),
             as_stored: Some(stored.bytes?),
+            matrices_as_stored: Some(stored.matrices),
         })
     }
 
@@ -125,6 +126,8 @@ impl Said<'_> {
 struct Stored {
     /// Bytes as kept on a CPU; none where no worker reads one of them.
     bytes: Option<u64>,
+    /// Bytes of the matrices in the file, those of the vocabulary left out.
+    matrices: u64,
     /// Rows of the embedding.
     vocab: Option<u32>,
     has_output: bool,
@@ -136,6 +139,7 @@ impl Stored {
     fn new() -> Self {
         Self {
             bytes: Some(0),
+            matrices: 0,
             vocab: None,
             has_output: false,
             biases: 0,
@@ -143,8 +147,16 @@ impl Stored {
     }
 
     fn add(&mut self, line: &TableLine) {
+        let is_vocabulary = matches!(&*line.name, "token_embd.weight" | "output.weight");
         let bytes = match line.sizes[..] {
-            [columns, rows] => kept(line.kind).and_then(|kept| fit::matrix(kept, [rows, columns])),
+            [columns, rows] => {
+                let stored = stored(line.kind, columns).and_then(|row| row.checked_mul(rows));
+                if !is_vocabulary {
+                    // A file of so many bytes is counted as one that no worker reads.
+                    self.matrices = self.matrices.saturating_add(stored.unwrap_or(u64::MAX));
+                }
+                kept(line.kind).and_then(|kept| fit::matrix(kept, [rows, columns]))
+            }
             [length] => length.checked_mul(4),
             _ => None,
         };
@@ -178,6 +190,22 @@ fn kept(kind: u32) -> Option<Kept> {
         12 => Kept::Q4Min,
         _ => return None,
     })
+}
+
+/// Bytes of a row of so many numbers of this `enum ggml_type`, as `ggml-common.h` lays out its blocks; none for those that no
+/// worker reads.
+fn stored(kind: u32, columns: u64) -> Option<u64> {
+    let (numbers, bytes) = match kind {
+        0 => (1, 4),
+        1 | 30 => (1, 2),
+        2 => (32, 18),
+        8 => (32, 34),
+        12 => (256, 144),
+        13 => (256, 176),
+        14 => (256, 210),
+        _ => return None,
+    };
+    columns.div_ceil(numbers).checked_mul(bytes)
 }
 
 const NO_NUMBER: &str = "no whole number below 2³²";

@@ -103,6 +103,8 @@ fn the_facts_are_those_of_the_head_and_the_weights_are_not_read() {
             context: 512,
             // 638,976 weights of 34 bytes for each 32, and 896 of 4.
             as_stored: Some(682_496),
+            // All but two matrices of 768 rows of 128.
+            matrices_as_stored: Some((638_976 - 2 * 768 * 128) / 32 * 34),
         }),
     };
     assert_eq!(facts.unwrap(), expected);

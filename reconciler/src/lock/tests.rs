@@ -232,6 +232,7 @@ fn any_shape() -> impl Strategy<Value = Shape> {
         biases: numbers[7],
         context: 512,
         as_stored,
+        matrices_as_stored: as_stored,
     })
 }
 

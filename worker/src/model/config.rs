@@ -169,6 +169,7 @@ impl Config {
             biases: number(biases.map(|(_, numbers)| numbers).sum()),
             context: number(self.context),
             as_stored: None,
+            matrices_as_stored: None,
         }
     }
 

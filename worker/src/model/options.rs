@@ -46,7 +46,7 @@ pub struct Keep {
 
 impl Keep {
     /// The numbers that candle computes a model with, whose file holds its embedding as `source`.
-    pub(super) fn numbers(self, source: Source) -> DType {
+    pub fn numbers(self, source: Source) -> DType {
         match (self.dtype, self.quantize, source) {
             (Dtype::F32, _, _) | (Dtype::Auto, None, Source::F32) => DType::F32,
             (Dtype::F16, _, _) | (Dtype::Auto, None, Source::F16) => DType::F16,

@@ -69,3 +69,40 @@ impl Plan {
         Ok(Self { need, kinds })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use candle_core::Device;
+    use pool_core::weights::{Dtype, Quantization};
+
+    use super::*;
+    use crate::model::{Decoder, Network as _, Tensors};
+
+    #[test]
+    fn what_is_counted_before_is_what_lies_there() {
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/models");
+        for name in ["tiny-llama", "tiny-llama-gguf", "tiny-phi3", "tiny-qwen2"] {
+            let dir = models.join(name);
+            let config = Config::read(&dir).unwrap();
+            let checkpoint = Checkpoint::open(&dir).unwrap();
+            for (dtype, quantize) in [
+                (Dtype::Auto, None),
+                (Dtype::F16, None),
+                (Dtype::Auto, Some(Quantization::Q4)),
+            ] {
+                let keep = Keep { dtype, quantize };
+                let numbers = keep.numbers(cpu::Source::F32);
+                let plan = Plan::new(Backend::Cuda, &checkpoint, &config, keep, numbers, 64, 3);
+                let need = plan.unwrap().need.bytes;
+                let ops = Tensors::new(Device::Cpu, numbers, keep, &config, 64, 3).unwrap();
+                let network = Decoder::load(config.clone(), 64, 3, ops, &checkpoint, &|_| {});
+                let memory = network.unwrap().memory();
+                let memory = (memory.weights, memory.kv, memory.scratch);
+                let what = format!("{name} {dtype} {quantize:?}");
+                assert_eq!((need.weights, need.kv, need.scratch), memory, "{what}");
+            }
+        }
+    }
+}
