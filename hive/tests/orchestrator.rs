@@ -7,8 +7,9 @@ use hive::process;
 use pool_core::facts::{self, About, Fact};
 use pool_core::name::FleetName;
 use pool_core::observation::ObservedOrchestrator;
-use pool_core::orchestrator::{OrchestratorRecord, OrchestratorSpec, Settings};
+use pool_core::orchestrator::{ConfigFile, OrchestratorRecord, OrchestratorSpec, Settings};
 use pool_core::rpc::{ErrorCode, Outcome, Request};
+use pool_core::supply::Secret;
 use pool_core::worker::{Supervise, WorkerState};
 
 use crate::util::{Connection, Pool, Worker, spawn, spec as worker_spec, wait_for};
@@ -78,6 +79,42 @@ fn one_orchestrator_of_a_fleet_runs_and_goes_with_what_it_stores() {
     assert!(!store.exists() && !listens(spec.listen));
     let error = connection.call(stop()).unwrap_err();
     assert_eq!(error.code, ErrorCode::NotFound);
+}
+
+#[test]
+fn a_file_that_it_could_not_use_is_refused_and_the_one_before_stays() {
+    let pool = Pool::with(Worker::Missing);
+    let mut connection = pool.connect();
+    let key = "ab".repeat(32);
+    let good = format!("tenants: [{{ name: a, keys: [{key}] }}]");
+    for (file, good, wrong, reason) in [
+        (
+            ConfigFile::Tenants,
+            &*good,
+            "tenants: [{ name: a, keys: [x] }]",
+            "tenants.yaml:1:29: ",
+        ),
+        (
+            ConfigFile::Policy,
+            "fn admit(s, t) { true }",
+            "fn admit(s, t",
+            "policy.rhai:1:",
+        ),
+    ] {
+        let mut give = |content: &str| {
+            connection.call(Request::Configure {
+                fleet: fleet(),
+                file,
+                content: Secret::new(content.to_owned()),
+            })
+        };
+        assert_eq!(give(good).unwrap(), Outcome::Changed);
+        let error = give(wrong).unwrap_err();
+        assert_eq!(error.code, ErrorCode::BadRequest);
+        assert!(error.message.contains(reason), "{error}");
+        let path = pool.home.join("orchestrators/home").join(file.file_name());
+        assert_eq!(std::fs::read_to_string(path).unwrap(), good);
+    }
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use pool_core::build;
+use pool_core::check::check;
 use pool_core::digest::Sha256;
 use pool_core::name::ModelId;
 use pool_core::orchestrator::ConfigFile;
@@ -109,19 +111,30 @@ impl FleetFile {
         }
     }
 
-    /// The digests of the files that the orchestrator is given. One that cannot be read is a mistake of the file.
+    /// The digests of the files that the orchestrator is given. One that cannot be read, or that no orchestrator could use, is a
+    /// mistake of the file.
     pub fn configs(&self) -> Result<BTreeMap<ConfigFile, Sha256>, Failure> {
         let (mut configs, mut problems) = (BTreeMap::new(), Vec::new());
         let declared = self.fleet.orchestrator.iter();
         for (file, path) in declared.flat_map(Orchestrator::files) {
-            match config(&self.folder(&path.value)) {
-                Ok(text) => {
-                    configs.insert(file, Sha256::of(text));
-                }
+            let found = self.folder(&path.value);
+            let problem = |why: String| {
+                let message = format!("`{file}` of `orchestrator`: {why}");
+                Problem::new(path.span, message)
+            };
+            match config(&found) {
+                Ok(text) => match usable(file, &text) {
+                    Ok(()) => {
+                        configs.insert(file, Sha256::of(text));
+                    }
+                    Err(wrong) => {
+                        let hint = format!("mend {}", found.display());
+                        problems.push(problem(wrong).with_hint(hint));
+                    }
+                },
                 Err(why) => {
-                    let message = format!("`{file}` of `orchestrator`: {why}");
                     let hint = "the path is relative to the fleet file";
-                    problems.push(Problem::new(path.span, message).with_hint(hint));
+                    problems.push(problem(why).with_hint(hint));
                 }
             }
         }
@@ -163,6 +176,20 @@ pub fn config(path: &Path) -> Result<String, String> {
         return Err(format!("{} is larger than {most}", path.display()));
     }
     std::fs::read_to_string(path).map_err(failed)
+}
+
+/// Whether an orchestrator could use a file, as the one beside this program says. Where there is none, the pool's says so when it
+/// is given the file.
+fn usable(file: ConfigFile, text: &str) -> Result<(), String> {
+    let exe = std::env::current_exe().and_then(|exe| exe.canonicalize());
+    let program = exe.map(|exe| exe.with_file_name(build::ORCHESTRATOR));
+    match program.as_deref() {
+        Ok(program) if program.is_file() => {
+            let failed = |error| format!("cannot run {}: {error}", program.display());
+            check(program, file, text).map_err(failed)?
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The nearest fleet.yaml from the working folder upwards.

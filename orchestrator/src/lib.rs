@@ -20,6 +20,7 @@
 //! before it is shown; a request of `/v1` lives as long as its connection.
 
 pub mod args;
+pub mod check;
 pub mod core;
 pub mod daemon;
 pub mod http;

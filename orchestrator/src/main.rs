@@ -12,6 +12,7 @@ use clap::Parser as _;
 use http_front::KeyValue;
 use http_front::traces::Traces;
 use orchestrator::args::{Args, Command};
+use orchestrator::check;
 use orchestrator::daemon::serve::{ServeError, bind, run};
 use orchestrator::daemon::{Keys, Orchestrator, Rules, Settings};
 use orchestrator::metrics::Metrics;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     };
     match &args.command {
         Some(Command::Keygen) => return keygen(),
+        Some(Command::Check(args)) => return ended(check::check(args)),
         Some(Command::Sim(args)) => return sim::main(args),
         None => {}
     }
@@ -51,7 +53,12 @@ fn main() -> ExitCode {
         .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .init();
-    match serve(args) {
+    ended(serve(args))
+}
+
+/// Says what failed, and what to do about it.
+fn ended(result: anyhow::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let help = error.downcast_ref::<ServeError>();

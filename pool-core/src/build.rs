@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 use crate::digest::Sha256;
 
 /// What a pool needs, sorted by name.
-pub const PROGRAMS: [&str; 3] = ["llm-worker-rbee", "orchestratord", HIVE];
+pub const PROGRAMS: [&str; 3] = ["llm-worker-rbee", ORCHESTRATOR, HIVE];
 
 pub const HIVE: &str = "rbee-hive";
+
+pub const ORCHESTRATOR: &str = "orchestratord";
 
 /// The list of digests that lies beside the programs, in the form that sha256sum checks.
 pub const SUMS: &str = "SHA256SUMS";

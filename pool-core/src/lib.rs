@@ -8,6 +8,7 @@
 //! | [`source`], [`model`] | where a model comes from, what it is made of, the catalog of a pool |
 //! | [`supply`] | where the content of its files comes from |
 //! | [`build`] | the programs that a pool needs |
+//! | [`check`] | whether an orchestrator could use a file |
 //! | [`facts`] | what an action of a plan relied on |
 //! | [`fit`] | what memory a worker takes |
 //! | [`folder`] | whether a model's folder can be whole |
@@ -22,13 +23,15 @@
 //! | [`weights`] | how a worker keeps the weights of its model |
 //! | [`units`] | bytes and counts for people |
 //!
-//! Nothing here reads a clock or a socket, and no file but the folders of models and the token of the hub: the crate holds
-//! values, their checks and their text forms, so both sides of every contract are written once.
+//! Nothing here reads a clock or a socket, no file but the folders of models and the token of the hub, and no program is run but
+//! the one that [`check`] asks: the crate holds values, their checks and their text forms, so both sides of every contract are
+//! written once.
 
 use std::ops::RangeInclusive;
 
 pub mod address;
 pub mod build;
+pub mod check;
 pub mod device;
 pub mod digest;
 pub mod facts;

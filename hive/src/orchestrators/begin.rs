@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use pool_core::build::ORCHESTRATOR;
 use pool_core::orchestrator::{OrchestratorRecord, OrchestratorSpec};
 use pool_core::rpc::ErrorCode;
 use pool_core::worker::{ProcessIdentity, WorkerState};
@@ -24,8 +25,6 @@ pub enum Place {
     Another(OrchestratorRecord, ProcessIdentity),
 }
 
-pub const PROGRAM: &str = "orchestratord";
-
 /// Looks who is there, and forgets one that is gone. One that was ready and does not answer now has to go.
 pub fn look(hive: &Hive, home: &Locked, spec: &OrchestratorSpec, answers: bool) -> Result<Place> {
     let Some(mut found) = record::load(home, &spec.fleet)? else {
@@ -39,7 +38,7 @@ pub fn look(hive: &Hive, home: &Locked, spec: &OrchestratorSpec, answers: bool) 
         WorkerState::Starting => true,
         state => state == WorkerState::Ready && answers,
     };
-    let is_own = services::program(hive, PROGRAM)?.as_os_str() == found.program.as_str();
+    let is_own = services::program(hive, ORCHESTRATOR)?.as_os_str() == found.program.as_str();
     if !is_usable || !is_own || found.spec_hash != spec.hash() {
         return Ok(Place::Another(found, process));
     }
@@ -57,7 +56,7 @@ pub fn check(
     spec: &OrchestratorSpec,
     old: Option<&OrchestratorRecord>,
 ) -> Result<PathBuf> {
-    let program = services::program(hive, PROGRAM)?;
+    let program = services::program(hive, ORCHESTRATOR)?;
     supervise::check(spec.supervise)?;
     for other in record::all(home)? {
         let is_other = other.spec.fleet != spec.fleet && other.spec.is_in_the_way_of(spec);

@@ -3,22 +3,35 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use pool_core::build::ORCHESTRATOR;
+use pool_core::check::check;
 use pool_core::digest::Sha256;
 use pool_core::name::FleetName;
 use pool_core::orchestrator::{ConfigFile, OrchestratorSpec};
+use pool_core::rpc::ErrorCode;
 use pool_core::supply::Secret;
 
-use crate::error::{Result, io_error};
-use crate::file;
+use crate::error::{Result, fail, io_error};
 use crate::home::{Home, Locked};
+use crate::{Hive, file, services};
 
-/// Stores one, for its user alone; whoever reads meanwhile sees the old one or the whole new one.
+/// Stores one that an orchestrator can use, for its user alone; whoever reads meanwhile sees the old one or the whole new one.
 pub fn configure(
+    hive: &Hive,
     home: &Locked,
     fleet: &FleetName,
     file: ConfigFile,
     content: &Secret,
 ) -> Result<()> {
+    let program = services::program(hive, ORCHESTRATOR)?;
+    let checked = check(&program, file, content.expose());
+    if let Err(wrong) = checked.map_err(|e| io_error("run", &program, &e))? {
+        return Err(fail(
+            ErrorCode::BadRequest,
+            format!("no orchestrator can use it: {wrong}"),
+            "what was there before is left as it is",
+        ));
+    }
     let folder = home.store(fleet);
     file::make_private(&folder)?;
     file::remove_broken_off(&folder)?;

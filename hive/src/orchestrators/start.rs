@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pool_core::build::ORCHESTRATOR;
 use pool_core::orchestrator::{OrchestratorRecord, OrchestratorSpec};
 use pool_core::rpc::{ErrorCode, HiveError, Progress};
 use pool_core::worker::{ProcessIdentity, WorkerState};
@@ -92,7 +93,7 @@ fn begin_own(hive: &Hive, spec: OrchestratorSpec) -> Result<OrchestratorRecord> 
                 ));
             }
         }
-        let program = services::program(hive, begin::PROGRAM)?;
+        let program = services::program(hive, ORCHESTRATOR)?;
         begin::begin(hive, &home, spec, program.display().to_string())
     })
 }

@@ -121,7 +121,8 @@ pub async fn answer(
             file,
             content,
         } => {
-            let configure = || orchestrators::config::configure(&home()?, &fleet, file, &content);
+            let configure =
+                || orchestrators::config::configure(hive, &home()?, &fleet, file, &content);
             block_in_place(configure)?;
             Ok(Outcome::Changed)
         }

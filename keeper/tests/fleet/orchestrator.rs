@@ -195,6 +195,19 @@ fn its_files_come_from_the_operator_and_change_while_it_runs() {
     assert!(store.join("policy.rhai").exists());
     let before = pid(&desk.home());
 
+    // What it could not use is not given to it, and whoever made the mistake hears of it at once.
+    fs::write(desk.path("keys/tenants.yaml"), "tenants: [{ nam: a }]\n").unwrap();
+    fs::write(desk.path("night.rhai"), "fn admit(s, t { true }\n").unwrap();
+    for command in ["validate", "plan", "apply"] {
+        desk.rbee(&[command])
+            .exits(1)
+            .says("`tenants` of `orchestrator`: tenants.yaml:1:11: a tenant has no `name`")
+            .says("`policy` of `orchestrator`: policy.rhai:1:")
+            .says("night.rhai");
+    }
+    assert_eq!(fs::read_to_string(&tenants).unwrap(), tenant("a"));
+    fs::write(desk.path("night.rhai"), "fn admit(s, t) { true }\n").unwrap();
+
     // What a plan saw is what is given.
     fs::write(desk.path("keys/tenants.yaml"), tenant("b")).unwrap();
     let saved = desk.path("saved");

@@ -58,7 +58,12 @@ impl Policy {
                 path: path.to_owned(),
                 source,
             })?;
-        Self::compile(&source, budget).map_err(|Mistake(place, message)| PolicyError::Wrong {
+        Self::of(path, &source, budget)
+    }
+
+    /// Takes the text of a script, which errors call `path`.
+    pub fn of(path: &Path, source: &str, budget: Budget) -> Result<Self, PolicyError> {
+        Self::compile(source, budget).map_err(|Mistake(place, message)| PolicyError::Wrong {
             path: path.to_owned(),
             line: place.line().unwrap_or(0),
             column: place.position().unwrap_or(0),

@@ -73,6 +73,11 @@ impl Tenants {
             tracing::warn!(path = %path.display(), "others than its owner may read the tenants; chmod 600 keeps their names private");
         }
         let text = std::io::read_to_string(file).map_err(unreadable)?;
+        Self::of(path, &text)
+    }
+
+    /// Takes the text of a file, which errors call `path`.
+    pub fn of(path: &Path, text: &str) -> Result<Self, TenantsError> {
         text.parse().map_err(|problems| TenantsError::Wrong {
             path: path.to_owned(),
             problems,
