@@ -35,6 +35,9 @@ enum Cli {
         /// For CUDA, and for the CPU; a card or a toolkit need not be here
         #[arg(long, required = true)]
         cuda: bool,
+        /// And the program `speed` beside it, with which `bench gpu` measures
+        #[arg(long)]
+        bench: bool,
     },
     /// Write manual pages of all programs
     Man {
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Cli::Demo { release } => demo::run(release),
         Cli::Bench(what) => bench::run(&what),
         Cli::Test => test::run(),
+        Cli::Build { bench: true, .. } => bench::build_for_cuda(),
         Cli::Build { .. } => cuda::build().map(|_| ()),
         Cli::Man { out } => man::run(&out),
         Cli::Dist { target, cuda } => dist::run(target, cuda),

@@ -76,6 +76,7 @@ fn config(shape: &Shape) -> Value {
         "num_key_value_heads": shape.kv_heads,
         "rms_norm_eps": shape.eps,
         "rope_theta": shape.theta,
+        "sliding_window": null,
         "tie_word_embeddings": shape.tied,
         "torch_dtype": "bfloat16",
         "vocab_size": shape.vocab,
@@ -84,6 +85,8 @@ fn config(shape: &Shape) -> Value {
 
 fn header(shape: &Shape) -> Value {
     let mut header = Map::new();
+    // Some versions of transformers take no file without it.
+    header.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
     let mut start = 0;
     for tensor in shape.tensors() {
         let end = start + 2 * tensor.count();
@@ -127,11 +130,12 @@ fn byte_letters() -> Vec<char> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::shape::{QWEN, TINYLLAMA, Tensor};
+    use crate::bench::shape::{PHI3, QWEN, TINYLLAMA};
+    use crate::bench::tensors::Tensor;
 
     #[test]
     fn the_header_lays_tensors_end_to_end() {
-        for shape in [QWEN, TINYLLAMA] {
+        for shape in [QWEN, TINYLLAMA, PHI3] {
             let header = header(&shape);
             let mut at = 0;
             for tensor in shape.tensors() {

@@ -11,7 +11,8 @@ use anyhow::{Context, bail};
 
 use super::peer::Peer;
 use super::random::Weights;
-use super::shape::{Shape, Tensor};
+use super::shape::Shape;
+use super::tensors::Tensor;
 use super::weights::Kept;
 use crate::say;
 

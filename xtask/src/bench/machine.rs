@@ -10,12 +10,16 @@ const QUIET: f64 = 0.1;
 
 /// What numbers depend on.
 pub struct Machine {
+    /// The card, where one computed, in its driver's words.
+    pub card: Option<String>,
     pub cpu: String,
     pub cores: usize,
     /// The instruction set of our kernels; empty where none ran.
     pub tier: String,
-    /// Bytes per second that all cores together read, where that was measured; the median of all rounds.
+    /// Bytes per second of the memory, where that was measured; the median of all rounds.
     pub bandwidth: Option<f64>,
+    /// Operations per second while matrices are multiplied, likewise.
+    pub matmul: Option<f64>,
     /// The largest share of the processors that other programs took between measurements; none where the system
     /// does not tell.
     pub busy: Option<f64>,
@@ -30,12 +34,23 @@ pub struct Machine {
 impl Machine {
     pub fn look(cores: usize, peer: String) -> Self {
         let version = env!("CARGO_PKG_VERSION");
-        let commit = first_line("git", &["describe", "--always", "--dirty", "--exclude=*"]);
+        let root = crate::root().display().to_string();
+        let git = [
+            "-C",
+            &root,
+            "describe",
+            "--always",
+            "--dirty",
+            "--exclude=*",
+        ];
+        let commit = first_line("git", &git);
         Self {
+            card: None,
             cpu: cpu(),
             cores,
             tier: String::new(),
             bandwidth: None,
+            matmul: None,
             busy: None,
             version: commit.map_or(version.to_owned(), |commit| format!("{version} ({commit})")),
             peer,
@@ -56,9 +71,11 @@ impl Machine {
         };
     }
 
-    /// The processor and what we use of it.
+    /// The card, where one computed; the processor and what we use of it.
     pub fn name(&self) -> String {
-        let name = format!("{}, {} threads", self.cpu, self.cores);
+        let card = self.card.iter().map(|card| format!("{card}; "));
+        let card: String = card.collect();
+        let name = format!("{card}{}, {} threads", self.cpu, self.cores);
         if self.tier.is_empty() {
             return name;
         }
@@ -70,6 +87,9 @@ impl Machine {
         let bandwidth = self
             .bandwidth
             .map(|bytes| format!(", memory {:.1} GB/s", bytes / 1e9));
+        let matmul = self
+            .matmul
+            .map(|rate| format!(", matrices {:.1} TFLOP/s", rate / 1e12));
         let busy = self.busy.filter(|busy| *busy > QUIET).map(|busy| {
             format!(
                 "busy: other programs took up to {:.0} % of the processors, so all of this is too slow\n",
@@ -77,9 +97,10 @@ impl Machine {
             )
         });
         format!(
-            "machine: {}{}\nours: rbee {}\npeer: {}\ndate: {}\n{}",
+            "machine: {}{}{}\nours: rbee {}\npeer: {}\ndate: {}\n{}",
             self.name(),
             bandwidth.unwrap_or_default(),
+            matmul.unwrap_or_default(),
             self.version,
             self.peer,
             self.date,
@@ -89,10 +110,12 @@ impl Machine {
 
     pub fn to_json(&self) -> Value {
         json!({
+            "card": self.card,
             "cpu": self.cpu,
             "threads": self.cores,
             "tier": self.tier,
             "memory_bytes_per_s": self.bandwidth,
+            "matmul_flops_per_s": self.matmul,
             "busy": self.busy,
             "version": self.version,
             "peer": self.peer,
@@ -142,12 +165,9 @@ fn cpu() -> String {
         .unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
-fn first_line(program: &str, args: &[&str]) -> Option<String> {
-    let output = Command::new(program)
-        .args(args)
-        .current_dir(crate::root())
-        .output()
-        .ok()?;
+/// The first line that a program prints, if it is there and succeeds.
+pub fn first_line(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().next()?.trim();
     (output.status.success() && !line.is_empty()).then(|| line.to_owned())
@@ -166,6 +186,16 @@ mod tests {
         assert_eq!(before.busy_until(before), None);
         assert_eq!(Ticks::parse("intr 1"), None);
         assert_eq!(Ticks::parse("cpu  1 2"), None);
+    }
+
+    #[test]
+    fn a_card_comes_first() {
+        let mut machine = Machine::look(2, String::new());
+        machine.card = Some("NVIDIA H200, 143771 MiB, 580.65.06".to_owned());
+        machine.matmul = Some(7.004e14);
+        let lines = machine.lines();
+        assert!(lines.starts_with("machine: NVIDIA H200, 143771 MiB, 580.65.06; "));
+        assert!(lines.contains(", matrices 700.4 TFLOP/s\n"), "{lines}");
     }
 
     #[test]

@@ -1,14 +1,15 @@
-//! `cargo xtask bench`: how fast the worker is on this machine, beside llama.cpp and the memory, how models come to it,
-//! how fast fleets are planned, and what the orchestrator costs.
+//! `cargo xtask bench`: how fast the worker is on this machine, beside llama.cpp and the memory, and on a card, how models come to
+//! it, how fast fleets are planned, and what the orchestrator costs.
 //!
 //! | module | does |
 //! |---|---|
-//! | `shape`, `weights` | what is measured |
+//! | `shape`, `tensors`, `weights` | what is measured |
 //! | `checkpoint`, `gguf`, `random` | models of random weights, for us and for the peer |
 //! | `peer`, `llama` | llama.cpp: built, and asked |
 //! | `engine` | our network alone |
 //! | `service`, `http` | the worker's binary |
 //! | `network`, `worker` | rounds of both |
+//! | `gpu` | both on a card, beside transformers |
 //! | `models` | downloads and copies, beside `hf download` and curl |
 //! | `plan` | plans of a hundred pools, beside plain ssh, Ansible and pyinfra |
 //! | `orchestrator` | what stands between clients and workers, beside nginx, litellm and sglang-router |
@@ -20,6 +21,7 @@
 mod checkpoint;
 mod engine;
 mod gguf;
+mod gpu;
 mod http;
 mod llama;
 mod machine;
@@ -39,6 +41,7 @@ mod service;
 mod shape;
 mod svg;
 mod table;
+mod tensors;
 mod timed;
 mod weights;
 mod worker;
@@ -64,6 +67,8 @@ use weights::Kept;
 pub enum Bench {
     /// The worker on this machine's CPU, beside llama.cpp; fills docs/bench/
     Worker(Options),
+    /// The worker on a card, beside transformers; fills docs/bench/
+    Gpu(gpu::Options),
     /// How models come to a pool, beside Python's `hf download` and curl; fills docs/bench/
     Models(models::Options),
     /// How fast a fleet is planned, beside plain ssh, Ansible and pyinfra; fills docs/bench/
@@ -95,10 +100,20 @@ enum Name {
 pub fn run(bench: &Bench) -> anyhow::Result<()> {
     match bench {
         Bench::Worker(options) => run_worker(options),
+        Bench::Gpu(options) => gpu::run(options),
         Bench::Models(options) => models::run(options),
         Bench::Plan(options) => plan::run(options),
         Bench::Orchestrator(options) => orchestrator::run(options),
     }
+}
+
+/// Builds the programs that are measured on a card.
+pub fn build_for_cuda() -> anyhow::Result<()> {
+    let programs = Programs::build_for_cuda()?;
+    for program in [programs.worker, programs.speed] {
+        say(&program.display().to_string());
+    }
+    Ok(())
 }
 
 fn run_worker(options: &Options) -> anyhow::Result<()> {
@@ -229,6 +244,8 @@ impl Measurement {
             model: &model,
             kept,
             threads,
+            device: "cpu",
+            slots: network::BATCH,
         };
         let mut engine = Engine::start(&start)?;
         if let Some(tier) = engine.loaded["tier"].as_str() {

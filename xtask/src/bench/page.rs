@@ -27,6 +27,19 @@ pub static WORKER: Page = Page {
     },
 };
 
+pub static GPU: Page = Page {
+    file: "gpu",
+    title: "The worker's speed on a card",
+    method: GPU_METHOD,
+    setting: "random weights",
+    plot: Plot {
+        title: "Tokens per second",
+        description: "Tokens per second of rbee's worker and of transformers on a card",
+        peer: "transformers",
+        limit: "limit: what the card's memory or matrices give; of 32 sequences, one alone",
+    },
+};
+
 pub static MODELS: Page = Page {
     file: "models",
     title: "How fast models come",
@@ -85,6 +98,29 @@ of the same sizes; without Python, a compiler or a network its column stays empt
 - *HTTP*: one stream of `/execute`, from its first token to its last on the client's clock; the limit is the network alone,
   just before and after; four of them in a round.
 - */health under full load*: on a connection of its own, asked every 5 ms while 8 streams run; the limit is the floor.
+";
+
+const GPU_METHOD: &str = "\
+`cargo xtask bench gpu` measures `llm-worker-rbee` on an NVIDIA card and prints a table; `gpu.json` has every round. Weights are
+random, of the true shapes of four published models; no token ends an answer. The peer is `generate` of Python's transformers, as
+`python3` finds it with torch: nothing is installed, and without them its column stays empty. The floors are for an H200.
+
+- A round measures what the card gives, ours, the peer, ours, what the card gives, one right after the other. A ratio is the median of
+  the ratios inside rounds, so it need not be the quotient of the two medians beside it. What is loaded or chosen at first use was
+  used before.
+- *ours*, decode and prefill: the network alone with greedy choice, in its own process, with room for 32 sequences of 4,096 tokens, or
+  as many as the model takes. A decode begins after 16 tokens.
+- *the peer*: greedy, one sequence, bf16, the same folder, `use_cache`, from 16 tokens, waited for with `torch.cuda.synchronize`. Its time
+  has the prompt in place of the first token.
+- *limit* of decode: bytes per second of a copy of 1 GiB on the card, read and written, by a kernel or by the driver, whichever is
+  faster, the best of five times twenty; over the bytes of weights that a token reads (34 for 32 numbers in q8_0).
+- *32 sequences*: the sum of all; the limit is one sequence just before and after.
+- *limit* of prefill: operations per second of a product of two random bf16 matrices of 8,192 rows and columns, the best of five times
+  twenty; over two operations for each number that a token reads. Attention is not counted, and the output matrix is counted for
+  every token, though only the last needs it.
+- *load to ready*: from the start of the process to `/ready` 200; the limit is twice the time of `cat` of the file, which was read just
+  before. It is the second of two starts in a row.
+- *weights + KV*: what `/health` says that they take, with as much room.
 ";
 
 const MODELS_METHOD: &str = "\
@@ -155,3 +191,18 @@ changes from round to round. A ratio is the median of the ratios inside rounds, 
 - *leaves*: 200 clients, one after the other, close their connection with the first token; the time is until the worker ends the answer, by its own
   clock, which is the same. The limit is the floor.
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_page_says_how_its_numbers_come_to_be() {
+        for page in [&WORKER, &GPU, &MODELS, &PLAN, &ORCHESTRATOR] {
+            let path = format!("docs/bench/{}.md", page.file);
+            let text = std::fs::read_to_string(crate::root().join(&path)).unwrap();
+            assert!(text.starts_with(&format!("# {}\n", page.title)), "{path}");
+            assert!(text.contains(page.method), "{path} has another method");
+        }
+    }
+}

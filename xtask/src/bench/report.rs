@@ -11,7 +11,7 @@ use super::row::{Row, Verdict};
 use super::{svg, table};
 
 /// Of the JSON file; another number means other fields.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Everything that was measured.
 pub struct Report {

@@ -43,12 +43,13 @@ impl Service {
         program: &Path,
         model: &Path,
         kept: Kept,
+        device: &str,
         context: usize,
         slots: usize,
     ) -> anyhow::Result<Self> {
         let mut command = Command::new(program);
         command.arg("--model-dir").arg(model);
-        command.args(["--listen", "127.0.0.1:0", "--device", "cpu"]);
+        command.args(["--listen", "127.0.0.1:0", "--device", device]);
         command.args(["--context", &context.to_string()]);
         command.args(["--slots", &slots.to_string()]);
         if kept == Kept::Q8_0 {
@@ -80,9 +81,18 @@ impl Service {
     }
 
     /// What `/health` says.
-    pub fn health(&self) -> anyhow::Result<Value> {
+    fn health(&self) -> anyhow::Result<Value> {
         let (_, body) = Connection::open(self.address)?.get("/health")?;
         serde_json::from_str(&body).context("/health")
+    }
+
+    /// Bytes of weights, and of keys and values, by its own count.
+    pub fn kept(&self) -> anyhow::Result<f64> {
+        let health = self.health()?;
+        let bytes = |name: &str| health["memory"][name].as_f64();
+        let kept = bytes("weights").zip(bytes("kv"));
+        let (weights, kv) = kept.context("/health names no memory")?;
+        Ok(weights + kv)
     }
 
     /// The most memory that the process ever had, in bytes; none where the system does not tell.

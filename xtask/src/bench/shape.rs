@@ -1,4 +1,4 @@
-//! The shapes that are measured: those of two published models.
+//! The shapes that are measured: those of published models.
 
 /// What a decoder is made of.
 #[derive(Debug, PartialEq)]
@@ -23,6 +23,8 @@ pub struct Shape {
     pub tied: bool,
     /// Queries, keys and values have a bias.
     pub bias: bool,
+    /// Queries, keys and values are one matrix, and so are gate and up.
+    pub fused: bool,
 }
 
 pub const QWEN: Shape = Shape {
@@ -41,6 +43,7 @@ pub const QWEN: Shape = Shape {
     eps: 1e-6,
     tied: true,
     bias: true,
+    fused: false,
 };
 
 pub const TINYLLAMA: Shape = Shape {
@@ -59,139 +62,49 @@ pub const TINYLLAMA: Shape = Shape {
     eps: 1e-5,
     tied: false,
     bias: false,
+    fused: false,
 };
 
-/// One tensor, by its names in both formats.
-#[derive(Debug, PartialEq)]
-pub struct Tensor {
-    /// In a Hugging Face checkpoint.
-    pub name: String,
-    /// In a GGUF file.
-    pub gguf: String,
-    /// Outputs, then inputs; a vector has one size.
-    pub sizes: Vec<usize>,
-    /// A vector of ones.
-    pub norm: bool,
-}
+pub const PHI3: Shape = Shape {
+    name: "phi3",
+    title: "Phi-3-mini-4k",
+    family: "phi3",
+    architecture: "Phi3ForCausalLM",
+    hidden: 3072,
+    layers: 32,
+    heads: 32,
+    kv_heads: 32,
+    intermediate: 8192,
+    vocab: 32_064,
+    context: 4096,
+    theta: 1e4,
+    eps: 1e-5,
+    tied: false,
+    bias: false,
+    fused: true,
+};
 
-impl Tensor {
-    pub fn count(&self) -> usize {
-        self.sizes.iter().product()
-    }
-}
+pub const MISTRAL: Shape = Shape {
+    name: "mistral",
+    title: "Mistral-7B",
+    family: "mistral",
+    architecture: "MistralForCausalLM",
+    hidden: 4096,
+    layers: 32,
+    heads: 32,
+    kv_heads: 8,
+    intermediate: 14_336,
+    vocab: 32_768,
+    context: 32_768,
+    theta: 1e6,
+    eps: 1e-5,
+    tied: false,
+    bias: false,
+    fused: false,
+};
 
 impl Shape {
     pub fn head_dim(&self) -> usize {
         self.hidden / self.heads
-    }
-
-    /// Every tensor, the large ones too, in the order of the layers.
-    pub fn tensors(&self) -> Vec<Tensor> {
-        let mut all = Vec::new();
-        let mut add = |name: String, gguf: String, sizes: &[usize]| {
-            all.push(Tensor {
-                norm: name.ends_with("norm.weight"),
-                name,
-                gguf,
-                sizes: sizes.to_vec(),
-            });
-        };
-        let (hidden, keys) = (self.hidden, self.kv_heads * self.head_dim());
-        let tokens = [self.vocab, hidden];
-        add(
-            "model.embed_tokens.weight".into(),
-            "token_embd.weight".into(),
-            &tokens,
-        );
-        for layer in 0..self.layers {
-            let mut part = |name: &str, gguf: &str, sizes: &[usize]| {
-                add(
-                    format!("model.layers.{layer}.{name}"),
-                    format!("blk.{layer}.{gguf}"),
-                    sizes,
-                );
-            };
-            part("input_layernorm.weight", "attn_norm.weight", &[hidden]);
-            for (letter, outputs) in [("q", hidden), ("k", keys), ("v", keys)] {
-                let name = format!("self_attn.{letter}_proj");
-                let gguf = format!("attn_{letter}");
-                part(
-                    &format!("{name}.weight"),
-                    &format!("{gguf}.weight"),
-                    &[outputs, hidden],
-                );
-                if self.bias {
-                    part(&format!("{name}.bias"), &format!("{gguf}.bias"), &[outputs]);
-                }
-            }
-            part(
-                "self_attn.o_proj.weight",
-                "attn_output.weight",
-                &[hidden, hidden],
-            );
-            part(
-                "post_attention_layernorm.weight",
-                "ffn_norm.weight",
-                &[hidden],
-            );
-            let wide = self.intermediate;
-            part("mlp.gate_proj.weight", "ffn_gate.weight", &[wide, hidden]);
-            part("mlp.up_proj.weight", "ffn_up.weight", &[wide, hidden]);
-            part("mlp.down_proj.weight", "ffn_down.weight", &[hidden, wide]);
-        }
-        add(
-            "model.norm.weight".into(),
-            "output_norm.weight".into(),
-            &[hidden],
-        );
-        if !self.tied {
-            add("lm_head.weight".into(), "output.weight".into(), &tokens);
-        }
-        all
-    }
-
-    /// Numbers of the matrices that every token reads: all of them, but of an embedding that is not the output matrix only
-    /// a row.
-    pub fn numbers_per_token(&self) -> u64 {
-        let read = |tensor: &&Tensor| {
-            let embedding = tensor.name.contains("embed_tokens") && !self.tied;
-            tensor.sizes.len() == 2 && !embedding
-        };
-        let counts = self.tensors();
-        let counts = counts
-            .iter()
-            .filter(read)
-            .map(|tensor| tensor.count() as u64);
-        counts.sum()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parameters(shape: &Shape) -> usize {
-        shape.tensors().iter().map(Tensor::count).sum()
-    }
-
-    #[test]
-    fn the_shapes_have_as_many_parameters_as_the_published_models() {
-        assert_eq!(parameters(&QWEN), 494_032_768);
-        assert_eq!(parameters(&TINYLLAMA), 1_100_048_384);
-    }
-
-    #[test]
-    fn a_token_reads_the_embedding_only_where_it_is_the_output_matrix() {
-        let vectors = |shape: &Shape| -> usize {
-            let tensors = shape.tensors();
-            let vectors = tensors.iter().filter(|tensor| tensor.sizes.len() == 1);
-            vectors.map(Tensor::count).sum()
-        };
-        let all = |shape| (parameters(shape) - vectors(shape)) as u64;
-        assert_eq!(QWEN.numbers_per_token(), all(&QWEN));
-        assert_eq!(
-            TINYLLAMA.numbers_per_token(),
-            all(&TINYLLAMA) - 32_000 * 2048
-        );
     }
 }

@@ -17,7 +17,7 @@ use crate::say;
 /// Of `/health`, in milliseconds.
 const HEALTH: f64 = 10.0;
 /// The context of the worker, where the model has that much.
-const CONTEXT: usize = 4096;
+pub const CONTEXT: usize = 4096;
 
 /// Streams of a round, with the network alone before, between and after: the difference is small, so it takes many.
 const STREAMS: usize = 4;
@@ -61,7 +61,10 @@ impl Worker<'_> {
     fn round(&mut self, size: Size, rounds: &mut Rounds) -> anyhow::Result<()> {
         let read = read(&self.model.join("model.safetensors"))?;
         let context = CONTEXT.min(self.shape.context);
-        let start = || Service::start(self.program, self.model, self.kept, context, BATCH);
+        let start = || {
+            let (program, model) = (self.program, self.model);
+            Service::start(program, model, self.kept, "cpu", context, BATCH)
+        };
         drop(start()?);
         let service = start()?;
         rounds.load.push(Round {
@@ -70,15 +73,10 @@ impl Worker<'_> {
             limit: Some(2.0 * read.as_secs_f64() + 1.0),
         });
         if let Some(peak) = service.peak() {
-            let health = service.health()?;
-            let bytes = |name: &str| health["memory"][name].as_f64();
-            let kept = bytes("weights")
-                .zip(bytes("kv"))
-                .context("/health names no memory")?;
             rounds.memory.push(Round {
                 ours: peak as f64 / 1e9,
                 peer: None,
-                limit: Some((kept.0 + kept.1) / 1e9),
+                limit: Some(service.kept()? / 1e9),
             });
         }
         let round = |ours, limit| Round {
@@ -155,7 +153,7 @@ impl Worker<'_> {
 }
 
 /// How long `cat` takes to read a file that was read just before.
-fn read(path: &Path) -> anyhow::Result<Duration> {
+pub fn read(path: &Path) -> anyhow::Result<Duration> {
     let cat = || -> anyhow::Result<Duration> {
         let start = Instant::now();
         let status = Command::new("cat").arg(path).stdout(Stdio::null()).status();

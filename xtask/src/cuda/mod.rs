@@ -21,8 +21,23 @@ const RUSTC: &str = include_str!("rustc.sh");
 /// Whether a worker can be built for CUDA here.
 pub const IS_POSSIBLE: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
 
+/// The worker's program, as cargo is told.
+pub const WORKER: [&str; 2] = ["--bin", "llm-worker-rbee"];
+
 /// Builds an optimised worker and returns where it is.
 pub fn build() -> anyhow::Result<PathBuf> {
+    let worker = build_parts(&[WORKER])?.join("llm-worker-rbee");
+    let size = worker.metadata()?.len();
+    say(&format!(
+        "{} ({:.1} MB)",
+        worker.display(),
+        size as f64 / 1e6
+    ));
+    Ok(worker)
+}
+
+/// Builds optimised parts of the worker's package, one after the other, and returns the folder that cargo puts them into.
+pub fn build_parts(parts: &[[&str; 2]]) -> anyhow::Result<PathBuf> {
     if !IS_POSSIBLE {
         bail!("the worker is built for CUDA on x86-64 Linux only");
     }
@@ -37,36 +52,32 @@ pub fn build() -> anyhow::Result<PathBuf> {
     let path = [toolkit.root().join("bin")]
         .into_iter()
         .chain(std::env::split_paths(&path));
-    let mut build = cargo();
-    build
-        .args(["build", "--locked", "--release"])
-        .args(["--package", "llm-worker-rbee", "--features", "cuda"])
-        .arg("--target-dir")
-        .arg(&target)
-        .env("PATH", std::env::join_paths(path)?)
-        .env("RUSTC_WRAPPER", rustc)
-        .env("CUDA_HOME", toolkit.root())
-        .env("NVCC", nvcc)
-        .env("RBEE_NVCC", toolkit.nvcc())
-        // What `nvcc` makes of it is in the script.
-        .env("CUDA_COMPUTE_CAP", "80")
-        .env("NVCC_APPEND_FLAGS", "--compress-mode=size")
-        // By itself it leaves half of them idle.
-        .env(
-            "CUDAFORGE_THREADS",
-            std::thread::available_parallelism()?.to_string(),
-        )
-        .env("RBEE_CUDA_VERSION", toolkit.version())
-        .env("RBEE_CUDA_LIBRARIES", libraries(&target, &toolkit)?);
-    check(&mut build)?;
-    let worker = target.join("release/llm-worker-rbee");
-    let size = worker.metadata()?.len();
-    say(&format!(
-        "{} ({:.1} MB)",
-        worker.display(),
-        size as f64 / 1e6
-    ));
-    Ok(worker)
+    let path = std::env::join_paths(path)?;
+    let libraries = libraries(&target, &toolkit)?;
+    let threads = std::thread::available_parallelism()?.to_string();
+    for part in parts {
+        let mut build = cargo();
+        build
+            .args(["build", "--locked", "--release"])
+            .args(["--package", "llm-worker-rbee", "--features", "cuda"])
+            .args(part)
+            .arg("--target-dir")
+            .arg(&target)
+            .env("PATH", &path)
+            .env("RUSTC_WRAPPER", &rustc)
+            .env("CUDA_HOME", toolkit.root())
+            .env("NVCC", &nvcc)
+            .env("RBEE_NVCC", toolkit.nvcc())
+            // What `nvcc` makes of it is in the script.
+            .env("CUDA_COMPUTE_CAP", "80")
+            .env("NVCC_APPEND_FLAGS", "--compress-mode=size")
+            // By itself it leaves half of them idle.
+            .env("CUDAFORGE_THREADS", &threads)
+            .env("RBEE_CUDA_VERSION", toolkit.version())
+            .env("RBEE_CUDA_LIBRARIES", &libraries);
+        check(&mut build)?;
+    }
+    Ok(target.join("release"))
 }
 
 /// Puts a script where it can be run.
