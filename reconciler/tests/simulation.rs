@@ -87,6 +87,7 @@ fn shape() -> Shape {
         context: 512,
         as_stored: None,
         matrices_as_stored: None,
+        is_f32: false,
     }
 }
 

@@ -124,9 +124,9 @@ fn idle_slots_between_others_change_nothing() {
                 if step % 3 == 0 {
                     running.remove(1);
                 }
-                running
-                    .iter_mut()
-                    .for_each(|sequence| sequence.prepare(&rope));
+                for sequence in &mut running {
+                    sequence.prepare(&rope);
+                }
                 let mut spans: Vec<Span<'_>> = running.iter().map(|s| s.span(1)).collect();
                 let logits = network.forward(&spans).unwrap().logits.to_vec();
                 // Again, with what is computed already: one by its logits, the others by their likeliest tokens.

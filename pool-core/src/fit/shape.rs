@@ -30,14 +30,23 @@ pub struct Shape {
     /// Bytes of the weights on a CPU that keeps each as the file has it, where the head of the file tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub as_stored: Option<u64>,
-    /// Bytes of the matrices as the file has them, those of the vocabulary left out, where the head of the file tells.
+    /// Bytes of the matrices on a GPU that keeps each as the file has it, those of the vocabulary left out, where the head of the
+    /// file tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matrices_as_stored: Option<u64>,
+    /// The embedding of a file of which that is known is f32: then so are keys and values, and all that is not in blocks on a GPU.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_f32: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(is: &bool) -> bool {
+    !is
 }
 
 /// Positions that a scaling reaches, of a model whose file names `context`.
@@ -126,6 +135,7 @@ impl Shape {
             context,
             as_stored: None,
             matrices_as_stored: None,
+            is_f32: false,
         })
     }
 
@@ -170,6 +180,9 @@ impl Shape {
 
     /// Whether weights in files of so many bytes are numbers of 4: of 2 they are smaller, but for the head of a file.
     pub(super) fn stores_f32(&self, files: u64) -> bool {
+        if self.matrices_as_stored.is_some() {
+            return self.is_f32;
+        }
         let numbers = self.sum(self.vectors(), |[rows, columns], _| {
             rows.checked_mul(columns)
         });
@@ -206,10 +219,12 @@ impl Shape {
             Backend::Cpu => self.as_stored,
             Backend::Cuda | Backend::Metal => {
                 let matrix = u64::from(self.vocab).checked_mul(self.hidden.into())?;
-                let vocabulary_numbers = matrix.checked_mul(if self.tied { 1 } else { 2 })?;
-                let numbers = vocabulary_numbers.checked_add(self.vectors())?;
+                let numbers = matrix.checked_mul(if self.tied { 1 } else { 2 })?;
+                let numbers = numbers.checked_add(self.vectors())?;
                 let numbers = numbers.checked_mul(vocabulary.number())?;
-                self.matrices_as_stored?.checked_add(numbers)
+                // What a CPU keeps is more than the blocks of the file: too much is counted rather than too little.
+                let matrices = self.matrices_as_stored.or(self.as_stored)?;
+                matrices.checked_add(numbers)
             }
         }
     }

@@ -105,6 +105,23 @@ fn a_gpu_keeps_matrices_in_blocks_and_the_vocabulary_as_numbers() {
 }
 
 #[test]
+fn blocks_of_a_file_lie_on_a_gpu_as_they_are_and_its_vocabulary_as_numbers() {
+    let mut qwen = manifest(QWEN, 400_000_000);
+    let need = |qwen: &Manifest| need(qwen, &spec("cuda:0"), None).unwrap();
+    let shape = qwen.facts.shape.as_mut().unwrap();
+    let numbers = 151_936 * 896 + shape.vectors();
+    // As a lock has it from before the blocks were counted apart: too much.
+    shape.as_stored = Some(390_000_000);
+    let halves = need(&qwen);
+    assert_eq!(halves.weights, 390_000_000 + 2 * numbers);
+    let shape = qwen.facts.shape.as_mut().unwrap();
+    (shape.matrices_as_stored, shape.is_f32) = (Some(200_000_000), true);
+    let wide = need(&qwen);
+    assert_eq!(wide.weights, 200_000_000 + 4 * numbers);
+    assert_eq!(wide.kv, 2 * halves.kv);
+}
+
+#[test]
 fn a_model_of_no_known_shape_is_guessed() {
     let other = QWEN.replace("qwen2", "mamba");
     let manifest = manifest(&other, 1_000_000);
@@ -141,6 +158,7 @@ proptest! {
             kv_heads: numbers[4], head_dim: numbers[5], vocab: numbers[6], tied: false,
             biases: numbers[7], context, as_stored: None,
             matrices_as_stored: None,
+            is_f32: false,
         };
         let mut manifest = manifest(QWEN, 1000);
         manifest.facts.shape = Some(shape);

@@ -92,7 +92,8 @@ impl Said<'_> {
             biases: stored.biases,
             context: fit::reach(named, scaling.unwrap_or_default(), factor, original),
             as_stored: Some(stored.bytes?),
-            matrices_as_stored: Some(stored.matrices),
+            matrices_as_stored: Some(stored.matrices()),
+            is_f32: stored.is_f32,
         })
     }
 
@@ -126,8 +127,11 @@ impl Said<'_> {
 struct Stored {
     /// Bytes as kept on a CPU; none where no worker reads one of them.
     bytes: Option<u64>,
-    /// Bytes of the matrices in the file, those of the vocabulary left out.
-    matrices: u64,
+    /// Bytes of the matrices in blocks, and how many numbers those are that are not, those of the vocabulary left out.
+    blocks: u64,
+    numbers: u64,
+    /// The embedding is f32.
+    is_f32: bool,
     /// Rows of the embedding.
     vocab: Option<u32>,
     has_output: bool,
@@ -139,7 +143,9 @@ impl Stored {
     fn new() -> Self {
         Self {
             bytes: Some(0),
-            matrices: 0,
+            blocks: 0,
+            numbers: 0,
+            is_f32: false,
             vocab: None,
             has_output: false,
             biases: 0,
@@ -150,10 +156,8 @@ impl Stored {
         let is_vocabulary = matches!(&*line.name, "token_embd.weight" | "output.weight");
         let bytes = match line.sizes[..] {
             [columns, rows] => {
-                let stored = stored(line.kind, columns).and_then(|row| row.checked_mul(rows));
                 if !is_vocabulary {
-                    // A file of so many bytes is counted as one that no worker reads.
-                    self.matrices = self.matrices.saturating_add(stored.unwrap_or(u64::MAX));
+                    self.add_matrix(line.kind, columns, rows);
                 }
                 kept(line.kind).and_then(|kept| fit::matrix(kept, [rows, columns]))
             }
@@ -166,6 +170,7 @@ impl Stored {
         };
         if line.name == "token_embd.weight" {
             self.vocab = line.sizes.get(1).and_then(|&rows| rows.try_into().ok());
+            self.is_f32 = line.kind == 0;
         }
         self.has_output |= line.name == "output.weight";
         if line
@@ -177,6 +182,26 @@ impl Stored {
             let length = length.try_into().unwrap_or(u32::MAX);
             self.biases = self.biases.saturating_add(length);
         }
+    }
+}
+
+impl Stored {
+    fn add_matrix(&mut self, kind: u32, columns: u64, rows: u64) {
+        let (sum, row) = match block(kind) {
+            Some((numbers, bytes)) => {
+                let row = columns.div_ceil(numbers).saturating_mul(bytes);
+                (&mut self.blocks, row)
+            }
+            None => (&mut self.numbers, columns),
+        };
+        *sum = sum.saturating_add(row.saturating_mul(rows));
+    }
+
+    /// Bytes of the matrices on a GPU.
+    fn matrices(&self) -> u64 {
+        let number = if self.is_f32 { 4 } else { 2 };
+        self.blocks
+            .saturating_add(self.numbers.saturating_mul(number))
     }
 }
 
@@ -192,20 +217,16 @@ fn kept(kind: u32) -> Option<Kept> {
     })
 }
 
-/// Bytes of a row of so many numbers of this `enum ggml_type`, as `ggml-common.h` lays out its blocks; none for those that no
-/// worker reads.
-fn stored(kind: u32, columns: u64) -> Option<u64> {
-    let (numbers, bytes) = match kind {
-        0 => (1, 4),
-        1 | 30 => (1, 2),
+/// Numbers and bytes of a block of this `enum ggml_type`, as `ggml-common.h` lays it out; none of plain numbers.
+fn block(kind: u32) -> Option<(u64, u64)> {
+    Some(match kind {
         2 => (32, 18),
         8 => (32, 34),
         12 => (256, 144),
         13 => (256, 176),
         14 => (256, 210),
         _ => return None,
-    };
-    columns.div_ceil(numbers).checked_mul(bytes)
+    })
 }
 
 const NO_NUMBER: &str = "no whole number below 2³²";

@@ -105,6 +105,7 @@ fn the_facts_are_those_of_the_head_and_the_weights_are_not_read() {
             as_stored: Some(682_496),
             // All but two matrices of 768 rows of 128.
             matrices_as_stored: Some((638_976 - 2 * 768 * 128) / 32 * 34),
+            is_f32: false,
         }),
     };
     assert_eq!(facts.unwrap(), expected);

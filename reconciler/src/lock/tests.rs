@@ -233,6 +233,7 @@ fn any_shape() -> impl Strategy<Value = Shape> {
         context: 512,
         as_stored,
         matrices_as_stored: as_stored,
+        is_f32: tied,
     })
 }
 

@@ -146,6 +146,11 @@ impl Running {
         self.job.is_abandoned()
     }
 
+    /// Whether a token was ever chosen.
+    pub fn has_token(&self) -> bool {
+        self.first_token.is_some()
+    }
+
     pub fn time(&self) -> Duration {
         self.started.elapsed()
     }

@@ -55,6 +55,7 @@ pub(super) fn run(
         text: &text,
         network,
         slots: Slots::new(slots),
+        doubtful: vec![false; slots],
         pace: Pace::default(),
         running: Vec::new(),
     };
@@ -67,6 +68,8 @@ struct Serving<'a> {
     text: &'a Text,
     network: Box<dyn Network>,
     slots: Slots,
+    /// Slots that hold what no token was ever chosen by: it may be no numbers.
+    doubtful: Vec<bool>,
     pace: Pace,
     running: Vec<Running>,
 }
@@ -119,6 +122,9 @@ impl Serving<'_> {
             self.slots.forget(claim.slot);
             held = 0;
         }
+        if std::mem::take(&mut self.doubtful[claim.slot]) {
+            self.clear(claim.slot, held);
+        }
         let shared = self.shared;
         let running = Running::begin(job, &shared.model, claim.slot, held, &shared.metrics);
         self.running.push(running);
@@ -127,7 +133,9 @@ impl Serving<'_> {
     /// Takes out what nobody waits for.
     fn abandoned(&mut self) -> Vec<Ended> {
         let gone = self.running.extract_if(.., |job| job.is_abandoned());
+        let doubtful = &mut self.doubtful;
         let fail = |job: Running| {
+            doubtful[job.sequence.slot] = !job.has_token();
             let terminal = job.fail(cancelled());
             (job, terminal)
         };
@@ -191,11 +199,15 @@ impl Serving<'_> {
         }
         for slot in spoilt {
             self.slots.forget(slot);
-            if let Err(error) = self.network.clear(slot) {
-                tracing::error!(%error, slot, "cannot clear a slot");
-            }
+            self.clear(slot, 0);
         }
         ended
+    }
+
+    fn clear(&mut self, slot: usize, from: usize) {
+        if let Err(error) = self.network.clear(slot, from) {
+            tracing::error!(%error, slot, "cannot clear a slot");
+        }
     }
 
     /// A step that could not be computed ends all that was in it.
@@ -203,6 +215,7 @@ impl Serving<'_> {
         let failure = computing_failed(error);
         let fail = |job: Running| {
             self.slots.forget(job.sequence.slot);
+            self.doubtful[job.sequence.slot] = true;
             let terminal = job.fail(failure.clone());
             (job, terminal)
         };

@@ -31,7 +31,7 @@ const CONTEXT: usize = 4096;
 /// A token whose logits are no numbers.
 const SPOILT: u32 = 700;
 
-/// How a slot that was cleared stands among the spans of steps.
+/// How a slot that was cleared stands among the spans of steps, with the position from which on.
 const CLEARED: usize = usize::MAX;
 
 impl Network for Scripted {
@@ -64,8 +64,8 @@ impl Network for Scripted {
         Ok(())
     }
 
-    fn clear(&mut self, slot: usize) -> Result<()> {
-        self.steps.lock().unwrap().push(vec![(slot, CLEARED, 0)]);
+    fn clear(&mut self, slot: usize, from: usize) -> Result<()> {
+        self.steps.lock().unwrap().push(vec![(slot, CLEARED, from)]);
         Ok(())
     }
 
@@ -210,6 +210,26 @@ fn a_cancelled_request_is_out_before_the_next_step() {
     let steps = lab.steps.lock().unwrap().clone();
     // One step may have been waiting for its turn already.
     assert!(steps.last().unwrap().iter().all(|&(slot, ..)| slot == 1));
+}
+
+/// Of a prompt that is not whole nobody knows whether it led to numbers.
+#[test]
+fn what_is_left_of_an_abandoned_prompt_is_cleared_behind_what_the_next_uses_of_it() {
+    let lab = lab(1);
+    let mut first = lab.submit("first", vec![7; 3000], 10);
+    lab.steps(1);
+    lab.engine.cancel("first");
+    // A step may have been waiting for its turn already.
+    lab.go.send(()).unwrap();
+    assert_eq!(failure(&mut first), FailureCode::Cancelled);
+    let mut next = lab.submit("next", vec![7; 3000], 1);
+    (0..40).for_each(|_| lab.go.send(()).unwrap());
+    while !next.blocking_recv().unwrap().event.is_terminal() {}
+    let steps = lab.steps.lock().unwrap().clone();
+    let cleared = steps.iter().position(|step| step[0].1 == CLEARED).unwrap();
+    let (_, last, count) = steps[cleared - 1][0];
+    assert_eq!(steps[cleared], [(0, CLEARED, last + count)]);
+    assert_eq!(steps[cleared + 1][0].1, last + count);
 }
 
 #[test]

@@ -170,6 +170,7 @@ impl Config {
             context: number(self.context),
             as_stored: None,
             matrices_as_stored: None,
+            is_f32: false,
         }
     }
 

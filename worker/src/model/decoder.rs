@@ -242,8 +242,8 @@ impl<O: Ops> Network for Decoder<O> {
         self.ops.copy(from, to, positions)
     }
 
-    fn clear(&mut self, slot: usize) -> Result<()> {
-        self.ops.clear(slot)
+    fn clear(&mut self, slot: usize, from: usize) -> Result<()> {
+        self.ops.clear(slot, from)
     }
 
     fn config(&self) -> &Config {

@@ -207,6 +207,7 @@ pub trait Make<M, V> {
 
 /// What [`Make`] makes of `Of`.
 type Made<K, M, V, Of> = Result<Of, <K as Make<M, V>>::Error>;
+type MadeLinear<K, M, V> = Linear<<K as Make<M, V>>::Matrix, <K as Make<M, V>>::Vector>;
 
 /// Makes each of several, or none.
 pub fn each<A, B, E, const N: usize>(
@@ -232,7 +233,7 @@ fn one<K: Make<M, V>, M, V>(from: M, by: &mut K) -> Made<K, M, V, K::Matrix> {
 fn linears<K: Make<M, V>, M, V, const N: usize>(
     from: [Linear<M, V>; N],
     by: &mut K,
-) -> Made<K, M, V, [Linear<K::Matrix, K::Vector>; N]> {
+) -> Made<K, M, V, [MadeLinear<K, M, V>; N]> {
     let mut biases = Vec::with_capacity(N);
     let weights = by.matrices(from.map(|linear| {
         biases.push(linear.bias);

@@ -182,13 +182,14 @@ fn steps(network: &mut Decoder<Tensors>) -> Result<Vec<f32>> {
     // With idle slots between, and once more for the likeliest tokens alone: how far they are from the largest logits.
     let mut apart = [span(0, 14, 1), span(3, 9, 1)];
     let computed = network.forward(&apart)?.logits.to_vec();
-    apart
-        .iter_mut()
-        .for_each(|span| span.wanted = Wanted::Likeliest);
+    for span in &mut apart {
+        span.wanted = Wanted::Likeliest;
+    }
     let likeliest = network.forward(&apart)?.likeliest;
     for (row, token) in computed.chunks_exact(VOCAB).zip(likeliest) {
         let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        logits.push(token.map_or(f32::NAN, |token| most - row[token as usize]));
+        let found = token.and_then(|token| row.get(token as usize));
+        logits.push(found.map_or(f32::NAN, |found| most - found));
     }
     logits.extend(computed);
     Ok(logits)

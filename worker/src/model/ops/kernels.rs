@@ -266,7 +266,7 @@ impl Ops for Kernels {
         Ok(())
     }
 
-    fn clear(&mut self, _: usize) -> Result<()> {
+    fn clear(&mut self, _: usize, _: usize) -> Result<()> {
         // Nothing behind a sequence's own length is read.
         Ok(())
     }

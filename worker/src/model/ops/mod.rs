@@ -103,8 +103,8 @@ pub trait Ops: Send {
     /// Copies what the first `positions` of a slot hold to another slot.
     fn copy(&mut self, from: usize, to: usize, positions: usize) -> Result<()>;
 
-    /// Sees to it that nothing which a slot holds is ever read again.
-    fn clear(&mut self, slot: usize) -> Result<()>;
+    /// Sees to it that nothing which a slot holds from a position on is ever read again.
+    fn clear(&mut self, slot: usize, from: usize) -> Result<()>;
 
     fn memory(&self) -> Memory;
 }

@@ -80,10 +80,16 @@ impl Cache {
         Ok(held)
     }
 
-    /// Forgets what a slot holds: what is no number there would spread to whoever attends beside it.
-    pub fn clear(&self, slot: usize) -> Result<()> {
+    /// Forgets what a slot holds from a position on: what is no number there would spread to a sequence that is padded over it.
+    pub fn clear(&self, slot: usize, from: usize) -> Result<()> {
         let mut all = self.layers.iter().flatten();
-        all.try_for_each(|tensor| tensor.narrow(0, slot, 1)?.zero_set())
+        all.try_for_each(|tensor| {
+            let held = tensor.narrow(0, slot, 1)?;
+            match held.dim(2)?.saturating_sub(from) {
+                0 => Ok(()),
+                rest => held.narrow(2, from, rest)?.zero_set(),
+            }
+        })
     }
 
     /// Copies what the first `positions` of a slot hold to another slot.

@@ -85,14 +85,14 @@ impl Whole {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
-        match (kind, numbers_in(source)) {
-            (Some(blocks), _) if blocks_in(source) == kind => {
+        match kind {
+            Some(blocks) if blocks_in(source) == kind => {
                 let storage = QStorage::from_data(Cow::Borrowed(bytes), device, blocks)?;
                 Self::of(QTensor::new(storage, size)?)
             }
-            (None, Some(stored)) => {
-                let numbers = Tensor::from_raw_buffer(bytes, stored, &[size.0, size.1], device)?;
-                numbers.to_dtype(dtype).map(Self::Numbers)
+            None if numbers_in(source) == Some(dtype) => {
+                let size = [size.0, size.1];
+                Tensor::from_raw_buffer(bytes, dtype, &size, device).map(Self::Numbers)
             }
             _ => Self::place(&decode(source, bytes, size)?, kind, dtype, device),
         }

@@ -52,6 +52,8 @@ pub struct Tensors {
     cache: Cache,
     memory: Memory,
     step: Step,
+    /// (1, vocab) of numbers that sink to 1.
+    places: Tensor,
     /// What is read of a file at a time, while loading.
     bytes: Vec<u8>,
     /// Numbers that were read from the device.
@@ -69,6 +71,8 @@ impl Tensors {
         slots: usize,
     ) -> Result<Self> {
         let cache = Cache::new(&device, dtype, config, context, slots)?;
+        let places = (0..config.vocab).rev().map(|place| (place + 1) as f32);
+        let places = Tensor::from_iter(places, &device)?.unsqueeze(0)?;
         let backend = match device {
             Device::Metal(_) => Backend::Metal,
             Device::Cuda(_) | Device::Cpu => Backend::Cuda,
@@ -86,6 +90,7 @@ impl Tensors {
             },
             cache,
             step: Step::default(),
+            places,
             bytes: Vec::new(),
             read: Vec::new(),
             device,
@@ -199,7 +204,11 @@ impl Ops for Tensors {
         self.bytes = Vec::new();
         let position = self.cache.position_bytes();
         let waste = (WASTE / position.max(1)) as usize;
-        self.step = Step::new(spans, &turns, waste, self.dtype, &self.device)?;
+        let mut widths = [self.heads, self.kv_heads]
+            .map(|heads| heads * self.head_dim)
+            .to_vec();
+        widths.dedup();
+        self.step = Step::new(spans, &turns, waste, &widths, self.dtype, &self.device)?;
         for group in &mut self.step.groups {
             group.targets = self.cache.targets(group)?;
         }
@@ -313,9 +322,12 @@ impl Ops for Tensors {
     }
 
     fn host<'a>(&'a mut self, x: &'a Option<Tensor>, count: usize) -> Result<&'a [f32]> {
+        let x = rows(x)?;
         self.read = match count {
             0 => Vec::new(),
-            _ => numbers(&rows(x)?.narrow(0, 0, count)?)?,
+            _ if count == x.dim(0)? => numbers(x)?,
+            // Of a part of a tensor all of it would be copied.
+            _ => numbers(&x.narrow(0, 0, count)?.force_contiguous()?)?,
         };
         Ok(&self.read)
     }
@@ -327,19 +339,23 @@ impl Ops for Tensors {
             return Ok(Vec::new());
         }
         let x = x.narrow(0, after, count)?;
-        let best = x.argmax_keepdim(D::Minus1)?;
-        let most = x.gather(&best, D::Minus1)?;
-        // One copy for both: a token is exact as f32.
-        let best = best.to_dtype(DType::F32)?;
-        let found = numbers(&Tensor::cat(&[best, most.to_dtype(DType::F32)?], 1)?)?;
+        let vocab = x.dim(1)?;
+        // The first of equals, in whatever order a device looks.
+        let most = x.max_keepdim(D::Minus1)?;
+        let is_most = x.broadcast_eq(&most)?.to_dtype(DType::F32)?;
+        let first = is_most.broadcast_mul(&self.places)?;
+        let first = first.max_keepdim(D::Minus1)?;
+        // One copy for both: places are exact as f32.
+        let most = most.to_dtype(DType::F32)?;
+        let found = numbers(&Tensor::cat(&[most, first], 1)?)?;
         let found = found.chunks_exact(2).enumerate();
-        let found = found.map(|(row, found)| match found[1] > f32::NEG_INFINITY {
-            true => Ok(Some(found[0] as u32)),
-            // What compares with nothing hides the others.
-            false => {
-                let row = numbers(&x.narrow(0, row, 1)?)?;
-                Ok(argmax(Tier::best(), &row).map(|best| best as u32))
+        let found = found.map(|(row, found)| {
+            if found[0] > f32::NEG_INFINITY && found[1] > 0.0 {
+                return Ok(Some(vocab as u32 - found[1] as u32));
             }
+            // What is no number hides the others.
+            let row = numbers(&x.narrow(0, row, 1)?.force_contiguous()?)?;
+            Ok(argmax(Tier::best(), &row).map(|best| best as u32))
         });
         found.collect()
     }
@@ -348,8 +364,8 @@ impl Ops for Tensors {
         self.cache.copy(from, to, positions)
     }
 
-    fn clear(&mut self, slot: usize) -> Result<()> {
-        self.cache.clear(slot)
+    fn clear(&mut self, slot: usize, from: usize) -> Result<()> {
+        self.cache.clear(slot, from)
     }
 
     fn memory(&self) -> Memory {

@@ -31,24 +31,28 @@ pub struct Group {
     pub end: usize,
     /// Where the cache keeps what they add, when they are several.
     pub targets: Option<Tensor>,
-    padding: Option<Padding>,
+    padding: Vec<Padding>,
     masks: Vec<(Option<usize>, Option<Tensor>)>,
 }
 
-/// Where rows go when there are idle slots between theirs.
+/// Where rows go when there are idle slots between theirs, by how wide they are: an index for each number, which is sent to the
+/// device once for all layers.
 struct Padding {
-    /// The row of each slot; of an idle one any, which comes to nothing.
+    width: usize,
+    /// The row of each slot; none of an idle one, which gets zeros.
     spread: Tensor,
     /// The slot of each row.
     gathered: Tensor,
 }
 
 impl Step {
-    /// Orders the spans, and puts onto the device what their rows turn by. Groups read at most so many positions for nothing.
+    /// Orders the spans, and puts onto the device what their rows turn by, and where those of these `widths` go. Groups read at
+    /// most so many positions for nothing.
     pub fn new(
         spans: &[Span<'_>],
         turns: &Turns,
         waste: usize,
+        widths: &[usize],
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
@@ -62,7 +66,7 @@ impl Step {
         let mut groups: Vec<Group> = Vec::new();
         let mut first = 0;
         for members in together(spans, waste) {
-            let group = Group::new(spans, &members, first, device)?;
+            let group = Group::new(spans, &members, first, widths, device)?;
             for n in members {
                 for row in 0..group.tokens {
                     places[firsts[n] + row] = first + row;
@@ -137,14 +141,20 @@ fn ordered<T: Copy + Default>(places: &[usize], rows: &[T], width: usize) -> Vec
 
 impl Group {
     /// Some of the spans, in the order of their slots.
-    fn new(spans: &[Span<'_>], members: &[usize], first: usize, device: &Device) -> Result<Self> {
+    fn new(
+        spans: &[Span<'_>],
+        members: &[usize],
+        first: usize,
+        widths: &[usize],
+        device: &Device,
+    ) -> Result<Self> {
         let members = members.iter().map(|&n| spans[n]);
         let tokens = members.clone().map(|span| span.tokens.len()).max();
         let slot = members.clone().map(|span| span.slot);
         let start = slot.clone().min().unwrap_or(0);
         let slots = start..slot.max().map_or(start, |last| last + 1);
         let mut positions = vec![None; slots.len()];
-        let mut spread = vec![0_u32; slots.len()];
+        let mut spread = vec![u32::MAX; slots.len()];
         let mut gathered: Vec<u32> = Vec::new();
         for (row, span) in (0..).zip(members.clone()) {
             let slot = span.slot - start;
@@ -152,14 +162,19 @@ impl Group {
             spread[slot] = row;
             gathered.push(slot as u32);
         }
-        let padding = if gathered.len() == slots.len() {
-            None
-        } else {
-            Some(Padding {
-                spread: Tensor::new(spread, device)?,
-                gathered: Tensor::new(gathered, device)?,
-            })
-        };
+        let mut padding = Vec::new();
+        if gathered.len() < slots.len() {
+            let [spread, gathered] = [spread, gathered].map(|at| Tensor::new(at, device));
+            let (spread, gathered) = (spread?.unsqueeze(1)?, gathered?.unsqueeze(1)?);
+            for &width in widths {
+                let wide = |at: &Tensor| at.broadcast_as((at.dim(0)?, width))?.contiguous();
+                padding.push(Padding {
+                    width,
+                    spread: wide(&spread)?,
+                    gathered: wide(&gathered)?,
+                });
+            }
+        }
         let ends = members.map(|span| span.position + span.tokens.len());
         Ok(Self {
             slots,
@@ -180,18 +195,24 @@ impl Group {
 
     /// Rows of the group, as those of its slots.
     pub fn spread(&self, x: &Tensor) -> Result<Tensor> {
-        match &self.padding {
-            Some(padding) => x.contiguous()?.index_select(&padding.spread, 0),
+        match self.padding(x)? {
+            Some(padding) => x.contiguous()?.gather(&padding.spread, 0),
             None => Ok(x.clone()),
         }
     }
 
     /// Rows of its slots, as those of the group.
     pub fn gather(&self, x: Tensor) -> Result<Tensor> {
-        match &self.padding {
-            Some(padding) => x.index_select(&padding.gathered, 0),
+        match self.padding(&x)? {
+            Some(padding) => x.gather(&padding.gathered, 0),
             None => Ok(x),
         }
+    }
+
+    fn padding(&self, x: &Tensor) -> Result<Option<&Padding>> {
+        let width = x.dim(1)?;
+        let mut padding = self.padding.iter();
+        Ok(padding.find(|padding| padding.width == width))
     }
 
     /// Hides what a token does not see: 0 and -∞ for (slots, 1, tokens, end), or for each of the heads when it is one token; none
