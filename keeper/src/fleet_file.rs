@@ -77,7 +77,9 @@ impl FleetFile {
 
     /// The folder that a source names.
     pub fn folder(&self, source: &str) -> PathBuf {
-        self.path.parent().unwrap_or(Path::new("")).join(source)
+        let path = self.path.parent().unwrap_or(Path::new("")).join(source);
+        // Without a `./` in the middle.
+        path.components().collect()
     }
 
     /// Reads and hashes the model folders, and takes models of the hub from the lock. A folder that is no model is a

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::process::Command;
 
 use pool_core::digest::Sha256;
 use reqwest::{Method, StatusCode};
@@ -203,4 +204,44 @@ async fn what_an_interrupted_task_used_is_charged_to_its_tenant() {
     let third = start().await;
     assert_eq!(asks(&third, left - tokens_in + 1).await, refused);
     assert_eq!(asks(&third, left - tokens_in).await, StatusCode::ACCEPTED);
+}
+
+/// What `check` refuses no orchestrator starts with, for the same reason, which is said once.
+#[test]
+fn a_file_that_cannot_be_used_is_told_by_check_as_by_one_that_serves() {
+    let files = Files::new();
+    let wrong = files.write("wrong.yaml", "tenants: [{ name: a }]");
+    let script = files.write("wrong.rhai", "fn admit(s) { true }");
+    let missing = files.0.path().join("missing");
+    let good = files.tenants(&[("a", "key", json!({}))]);
+    let said = |args: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_orchestratord");
+        let output = Command::new(program).args(args).output().unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), log)
+    };
+    for (kind, file, reason) in [
+        ("tenants", &wrong, "wrong.yaml:1:11: a tenant has no `keys`"),
+        ("policy", &script, "`admit` has to be"),
+        ("tenants", &missing, "No such file"),
+        ("policy", &missing, "No such file"),
+    ] {
+        let file = file.to_str().unwrap();
+        let option = format!("--{kind}");
+        let serve = [
+            "--store",
+            "memory",
+            "--listen",
+            "127.0.0.1:0",
+            &option,
+            file,
+        ];
+        for args in [&["check", kind, file][..], &serve] {
+            let (code, log) = said(args);
+            assert_eq!(code, Some(1), "{log}");
+            assert_eq!(log.matches(reason).count(), 1, "{log}");
+        }
+    }
+    let (code, log) = said(&["check", "tenants", good.to_str().unwrap()]);
+    assert_eq!((code, &*log), (Some(0), ""));
 }

@@ -26,6 +26,14 @@ async fn a_worker_registers_serves_drains_and_comes_back() {
         )
         .await;
     assert_eq!(nobody.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let model = async |name: &str| {
+        let path = format!("/v1/models/{name}");
+        daemon.send(Method::GET, &path, None).await
+    };
+    let nobody = model("tiny").await;
+    assert_eq!(nobody.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(nobody.headers()["retry-after"], "15");
+    assert_eq!(model("NO MODEL").await.status(), StatusCode::NOT_FOUND);
 
     let path = "/v2/workers/register";
     let answer = daemon
@@ -33,6 +41,8 @@ async fn a_worker_registers_serves_drains_and_comes_back() {
         .await;
     assert_eq!(answer["heartbeat_ms"], 15_000);
     daemon.ready(1).await;
+    assert_eq!(model("tiny").await.status(), StatusCode::OK);
+    assert_eq!(model("other").await.status(), StatusCode::NOT_FOUND);
     let id = daemon.submit(json!({})).await;
     assert_eq!(whole(&daemon.events(&id, None).await).0, text(16));
     let workers = daemon.json(Method::GET, "/v2/workers", None).await;

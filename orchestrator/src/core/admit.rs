@@ -156,6 +156,15 @@ impl Core {
         }
     }
 
+    /// Why a model is not among those of the fleet: without a single worker, as after a start, nobody can tell what it serves.
+    pub fn unknown(&self, model: ModelId) -> Refused {
+        if self.workers.is_empty() {
+            Refused::NotServed(model)
+        } else {
+            Refused::UnknownModel(model)
+        }
+    }
+
     fn check(&mut self, now: Now, new: NewTask, deadline_ms: u64) -> Result<TaskView, Refused> {
         if self.draining {
             return Err(Refused::Draining);
@@ -167,12 +176,7 @@ impl Core {
             return Err(Refused::UnknownTenant);
         }
         let Some(model) = self.models.get(&new.model) else {
-            // Without a single worker, as after a start, nobody can tell what the fleet serves.
-            return Err(if self.workers.is_empty() {
-                Refused::NotServed(new.model)
-            } else {
-                Refused::UnknownModel(new.model)
-            });
+            return Err(self.unknown(new.model));
         };
         let Some(context_length) = model.context_length() else {
             return Err(Refused::NotServed(new.model));

@@ -99,10 +99,10 @@ impl ScriptFault {
 /// Why a file cannot be the policy.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {error}")]
     Unreadable {
         path: PathBuf,
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// Line and column count from 1; both are 0 for what concerns the whole script.
     #[error("{path}:{line}:{column}: {message}")]

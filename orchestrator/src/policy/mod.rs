@@ -54,9 +54,9 @@ impl Policy {
     pub fn read_with(path: &Path, budget: Budget) -> Result<Self, PolicyError> {
         let source = pool_core::folder::open(path)
             .and_then(std::io::read_to_string)
-            .map_err(|source| PolicyError::Unreadable {
+            .map_err(|error| PolicyError::Unreadable {
                 path: path.to_owned(),
-                source,
+                error,
             })?;
         Self::of(path, &source, budget)
     }

@@ -59,9 +59,9 @@ pub struct Tenants {
 impl Tenants {
     /// Reads a file. Everything that is wrong with it is told at once.
     pub fn read(path: &Path) -> Result<Self, TenantsError> {
-        let unreadable = |source| TenantsError::Unreadable {
+        let unreadable = |error| TenantsError::Unreadable {
             path: path.to_owned(),
-            source,
+            error,
         };
         let file = pool_core::folder::open(path).map_err(unreadable)?;
         let mode = file.metadata().map_err(unreadable)?.mode() & 0o777;

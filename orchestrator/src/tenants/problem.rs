@@ -42,10 +42,10 @@ impl Problem {
 /// Why a file of tenants cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TenantsError {
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {path}: {error}")]
     Unreadable {
         path: PathBuf,
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// Who may write to it may give itself a key.
     #[error("others than its owner may write to {path} (its mode is {mode:o}): chmod go-w {path}")]

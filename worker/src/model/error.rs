@@ -30,8 +30,8 @@ pub enum ModelError {
     },
     #[error("a context of {asked} tokens is more than the {most} that the model was made for")]
     Context { asked: usize, most: usize },
-    #[error("the device {device} is not there: {source}")]
-    Device { device: Device, source: Absent },
+    #[error("the device {device} is not there: {why}")]
+    Device { device: Device, why: Absent },
     #[error(
         "the device {device} computes wrongly: with weights of {kind}, a small network differs by {difference:.3} from the CPU, as a part of its \
          largest logit"
@@ -55,7 +55,13 @@ pub enum ModelError {
     #[error(transparent)]
     Gguf(#[from] gguf::Error),
     #[error("the weights cannot be kept: {0}")]
-    Weights(#[from] cpu::Error),
+    Weights(cpu::Error),
+}
+
+impl From<cpu::Error> for ModelError {
+    fn from(error: cpu::Error) -> Self {
+        Self::Weights(error)
+    }
 }
 
 impl ModelError {
@@ -93,7 +99,7 @@ impl ModelError {
                 "choose a smaller model".to_owned()
             }
             Self::Context { most, .. } => format!("give --context {most} or less"),
-            Self::Device { device, source } => source.help(*device),
+            Self::Device { device, why } => why.help(*device),
             Self::Untrue { .. } => {
                 "its driver or this build does not fit the card: update the driver, or give --device cpu".to_owned()
             }

@@ -173,5 +173,11 @@ fn models() -> Value {
 }
 
 fn one_model() -> Value {
-    plain("retrieveModel", "openai", "One model.", "ModelCard", &[404])
+    plain(
+        "retrieveModel",
+        "openai",
+        "One model.",
+        "ModelCard",
+        &[404, 503],
+    )
 }

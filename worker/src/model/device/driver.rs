@@ -9,6 +9,7 @@
     reason = "libraries of C are opened and called; what each call relies on is said beside it"
 )]
 
+use std::error::Error as _;
 use std::ffi::{CStr, c_char, c_int, c_uint};
 use std::path::PathBuf;
 use std::ptr;
@@ -142,7 +143,11 @@ fn open(name: &str) -> Result<Library, Absent> {
         match unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL) } {
             Ok(library) => return Ok(library),
             // The first says most: it is what the system looked for.
-            Err(error) if reason.is_empty() => reason = error.to_string(),
+            Err(error) if reason.is_empty() => {
+                reason = error
+                    .source()
+                    .map_or_else(|| error.to_string(), ToString::to_string);
+            }
             Err(_) => {}
         }
     }

@@ -18,7 +18,7 @@ use super::error::ModelError;
 
 /// Opens exactly this device.
 pub(super) fn open(device: Device) -> Result<CandleDevice, ModelError> {
-    let absent = |source| ModelError::Device { device, source };
+    let absent = |why| ModelError::Device { device, why };
     let is_built = match device {
         Device::Cpu => return Ok(CandleDevice::Cpu),
         Device::Cuda(_) => cuda_is_available(),

@@ -32,7 +32,7 @@ pub fn check(
 ) -> std::result::Result<(), ModelError> {
     let failed = |error: candle_core::Error| ModelError::Device {
         device,
-        source: error.into(),
+        why: error.into(),
     };
     for kind in kinds {
         let ours = network(opened, config, dtype, *kind).and_then(|mut ours| steps(&mut ours));
