@@ -139,7 +139,7 @@ async fn a_quota_of_tokens_is_charged_with_what_the_worker_counts() {
 #[test]
 fn a_listener_for_others_needs_a_token() {
     let run = |args: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_orchestratord"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_orchestratord"));
         let output = command.args(args).output().unwrap();
         (
             output.status.code(),
