@@ -47,7 +47,6 @@ pub fn run() -> anyhow::Result<()> {
             "main",
             "cuda::",
         ])
-        .args(["--", "--ignored"])
         .env("RBEE_CUDA_WORKER", cuda::build()?);
         check(&mut test)?;
     }
