@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use pool_core::build;
-use pool_core::check::check;
+use pool_core::check::{LARGEST, check};
 use pool_core::digest::Sha256;
 use pool_core::name::ModelId;
 use pool_core::orchestrator::ConfigFile;
@@ -131,9 +131,11 @@ impl FleetFile {
                     }
                     Err(wrong) => {
                         let hint = format!("mend {}", found.display());
-                        problems.push(problem(wrong).with_hint(hint));
+                        let wrong = wrong.lines().map(|line| problem(line.to_owned()));
+                        problems.extend(wrong.map(|problem| problem.with_hint(&hint)));
                     }
                 },
+                Err(why) if found.exists() => problems.push(problem(why)),
                 Err(why) => {
                     let hint = "the path is relative to the fleet file";
                     problems.push(problem(why).with_hint(hint));
@@ -166,15 +168,13 @@ impl FleetFile {
 
 /// The text of a file that the orchestrator is given.
 pub fn config(path: &Path) -> Result<String, String> {
-    /// Bytes of the largest that is taken.
-    const MOST: u64 = 1 << 20;
     let failed = |error: std::io::Error| format!("{}: {error}", path.display());
     let found = path.metadata().map_err(failed)?;
     if !found.is_file() {
         return Err(format!("{} is no regular file", path.display()));
     }
-    if found.len() > MOST {
-        let most = units::bytes(MOST);
+    if found.len() > LARGEST {
+        let most = units::bytes(LARGEST);
         return Err(format!("{} is larger than {most}", path.display()));
     }
     std::fs::read_to_string(path).map_err(failed)

@@ -115,7 +115,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 pub enum Command {
     /// Make an API key for a tenant, and the digest that stands for it in the file of tenants
     Keygen,
-    /// Read a file of tenants or a policy as one that serves would, and say everything that is wrong with it
+    /// Read a file of tenants or a policy as one that serves would, and say what is wrong with it
     Check(check::Args),
     /// Run the queue, the scheduler and the relay on a virtual clock, with faults that a seed decides
     Sim(sim::Args),

@@ -1,9 +1,12 @@
 //! `orchestratord check`: whether a file could be used, before one that runs is given it.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
+use pool_core::check::LARGEST;
 use pool_core::orchestrator::ConfigFile;
+use pool_core::units::bytes;
 
 use crate::policy::{Budget, Policy};
 use crate::tenants::Tenants;
@@ -20,21 +23,30 @@ pub struct Args {
     pub file: PathBuf,
 }
 
-/// Reads the file as one that serves would, but for who may write to it.
+/// Reads the file as one that serves would.
 ///
 /// # Errors
-/// When it cannot be read, and everything that is wrong with it.
+/// When it cannot be read or used.
 pub fn check(args: &Args) -> anyhow::Result<()> {
-    let (path, text) = if args.file == Path::new("-") {
-        let name = Path::new(args.kind.file_name());
-        (name, std::io::read_to_string(std::io::stdin()))
-    } else {
-        (&*args.file, std::fs::read_to_string(&args.file))
-    };
-    let text = text.with_context(|| format!("cannot read {}", path.display()))?;
+    if args.file != Path::new("-") {
+        match args.kind {
+            ConfigFile::Tenants => drop(Tenants::read(&args.file)?),
+            ConfigFile::Policy => drop(Policy::read(&args.file)?),
+        }
+        return Ok(());
+    }
+    let mut text = String::new();
+    let mut input = std::io::stdin().take(LARGEST + 1);
+    input
+        .read_to_string(&mut text)
+        .context("cannot read standard input")?;
+    if text.len() as u64 > LARGEST {
+        bail!("standard input is larger than {}", bytes(LARGEST));
+    }
+    let name = Path::new(args.kind.file_name());
     match args.kind {
-        ConfigFile::Tenants => drop(Tenants::of(path, &text)?),
-        ConfigFile::Policy => drop(Policy::of(path, &text, Budget::default())?),
+        ConfigFile::Tenants => drop(Tenants::of(name, &text)?),
+        ConfigFile::Policy => drop(Policy::of(name, &text, Budget::default())?),
     }
     Ok(())
 }

@@ -6,6 +6,9 @@ use std::process::{Command, Stdio};
 
 use crate::orchestrator::ConfigFile;
 
+/// Bytes of the largest file that an orchestrator is given.
+pub const LARGEST: u64 = 1 << 20;
+
 /// Has `orchestratord` read a file. The inner error is everything that is wrong with it, a line each.
 ///
 /// # Errors

@@ -69,8 +69,13 @@ impl PoolObservation {
         let has = self.devices.iter().map(|info| info.device.to_string());
         let has: Vec<String> = has.collect();
         let mut why = format!("there is no device {device}: it has {}", has.join(", "));
-        if let (Backend::Cuda, Some(no_cuda)) = (device.backend(), &self.no_cuda) {
-            why += &format!("; {no_cuda}");
+        let is_cuda = |info: &DeviceInfo| info.device.backend() == Backend::Cuda;
+        match (device.backend(), &self.no_cuda) {
+            (Backend::Cuda, Some(no_cuda)) => why += &format!("; {no_cuda}"),
+            (Backend::Cuda, None) if !self.devices.iter().any(is_cuda) => {
+                why += "; NVIDIA's driver shows no card there, or is not installed";
+            }
+            _ => {}
         }
         Some(why)
     }

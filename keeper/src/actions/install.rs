@@ -89,8 +89,8 @@ impl Actor<'_> {
         match wanted.into_iter().find_map(|device| seen.lacks(device)) {
             None => Ok(()),
             Some(why) => Err(Fault {
-                help: Some("correct `on:` in fleet.yaml; rbee itself is installed there".into()),
-                ..Fault::of(why)
+                help: Some("correct `on:` in fleet.yaml".into()),
+                ..Fault::of(format!("rbee is installed there now, but {why}"))
             }),
         }
     }

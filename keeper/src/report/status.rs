@@ -56,7 +56,7 @@ impl<'a> StatusDocument<'a> {
                 PoolState::Bare(_) => {}
                 PoolState::Known(seen) => {
                     let missing = missing(desired, pool, seen);
-                    faults.extend(missing.iter().map(|what| format!("{what} is missing")));
+                    faults.extend(missing.iter().map(|it| format!("{} is missing", it.what)));
                     let mine = by_address(seen).into_iter();
                     let mine = mine.filter(|worker| is_of(fleet, worker));
                     let down = mine.filter(|worker| is_down(worker));
@@ -196,9 +196,9 @@ impl<'a> StatusDocument<'a> {
                         let text = format!("the orchestrator on {pool}: {cause}");
                         note(seen.condition(), Paint::Bad, &text);
                     }
-                    for what in missing(self.desired, pool, seen) {
-                        let text = format!("{what}: `rbee apply` brings it");
-                        note("missing", Paint::Bad, &text);
+                    for Missing { what, why } in missing(self.desired, pool, seen) {
+                        let why = why.unwrap_or_else(|| "`rbee apply` brings it".into());
+                        note("missing", Paint::Bad, &format!("{what}: {why}"));
                     }
                 }
                 PoolState::Bare(bare) => {
@@ -222,8 +222,15 @@ impl<'a> StatusDocument<'a> {
     }
 }
 
+/// Something that a fleet declares and a pool does not have.
+struct Missing {
+    what: String,
+    /// Why it cannot come.
+    why: Option<String>,
+}
+
 /// What the fleet declares on a pool and the pool does not have.
-fn missing(desired: &Desired, pool: &PoolName, seen: &PoolObservation) -> Vec<String> {
+fn missing(desired: &Desired, pool: &PoolName, seen: &PoolObservation) -> Vec<Missing> {
     let Some(declared) = desired.pools.get(pool) else {
         return Vec::new();
     };
@@ -234,9 +241,16 @@ fn missing(desired: &Desired, pool: &PoolName, seen: &PoolObservation) -> Vec<St
         .collect();
     let workers = declared.workers.keys();
     let workers = workers.filter(|address| !there.contains(address));
-    let mut missing: Vec<String> = workers.map(ToString::to_string).collect();
+    let missing = workers.map(|address| Missing {
+        what: address.to_string(),
+        why: seen.lacks(address.device),
+    });
+    let mut missing: Vec<Missing> = missing.collect();
     if declared.orchestrator.is_some() && orchestrators(&desired.fleet, seen).next().is_none() {
-        missing.push(format!("the orchestrator on {pool}"));
+        missing.push(Missing {
+            what: format!("the orchestrator on {pool}"),
+            why: None,
+        });
     }
     missing
 }

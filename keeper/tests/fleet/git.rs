@@ -187,7 +187,8 @@ fn who_interrupts_a_build_from_afar_ends_it_there() {
     };
     waits_for("the build script", &|| line().is_some());
     let interrupted = Command::new("kill")
-        .args(["-s", "INT", &running.id().to_string()])
+        // What a shell starts in the background ignores INT, and so would this.
+        .args(["-s", "TERM", &running.id().to_string()])
         .status();
     assert!(interrupted.unwrap().success());
     assert!(!running.wait().unwrap().success());

@@ -52,7 +52,7 @@ fn style(width: Option<usize>, unicode: bool) -> Style {
 /// What this fleet file asks for, with these workers.
 fn declared(workers: &str) -> Desired {
     let text = format!(
-        "version: 1\nfleet: home\npools:\n  workstation: {{ connect: local, devices: [cpu] }}\n  \
+        "version: 1\nfleet: home\npools:\n  workstation: {{ connect: local, devices: [cpu, \"cuda:1\"] }}\n  \
          spare: {{ connect: ssh://spare, devices: [cpu] }}\n\
          models: {{ tiny: {{ source: ./tiny }} }}\n{workers}"
     );
@@ -187,6 +187,13 @@ fn what_is_declared_and_not_there_is_said_and_counts() {
     let text = document.text(style(None, true));
     let said = "missing: chat/workstation/cpu/0: `rbee apply` brings it\n";
     assert!(text.ends_with(said), "{text}");
+
+    let desired = declared("workers: { chat: { model: tiny, on: [workstation/cuda:1] } }\n");
+    let document = StatusDocument::new(&desired, &observed);
+    assert_eq!(document.problems, ["chat/workstation/cuda:1/0 is missing"]);
+    let text = document.text(style(None, true));
+    let said = "missing: chat/workstation/cuda:1/0: there is no device cuda:1: it has ";
+    assert!(text.contains(said), "{text}");
 
     let desired = declared("workers: { chat: { model: tiny, on: [spare/cpu] } }\n");
     let document = StatusDocument::new(&desired, &observed);

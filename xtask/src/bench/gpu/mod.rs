@@ -67,6 +67,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
             }
         }
     }
+    if bench.rows.is_empty() {
+        bail!("not measured: {}", bench.failures.join("; "));
+    }
     bench.machine.bandwidth = median(bench.given.bandwidths.into_iter());
     bench.machine.matmul = median(bench.given.matmuls.into_iter());
     let report = Report {
