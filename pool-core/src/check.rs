@@ -9,7 +9,7 @@ use crate::orchestrator::ConfigFile;
 /// Bytes of the largest file that an orchestrator is given.
 pub const LARGEST: u64 = 1 << 20;
 
-/// Has `orchestratord` read a file. The inner error is everything that is wrong with it, a line each.
+/// Has `orchestratord` read a file. The inner error is what is wrong with it, a line each.
 ///
 /// # Errors
 /// When the program cannot be run.

@@ -64,17 +64,20 @@ fn models() -> Vec<PathBuf> {
         .collect()
 }
 
+/// What weights are kept as.
+const KEPT: [(Dtype, Option<Quantization>); 5] = [
+    (Dtype::Auto, None),
+    (Dtype::F32, None),
+    (Dtype::Bf16, None),
+    (Dtype::Auto, Some(Quantization::Q8_0)),
+    (Dtype::Auto, Some(Quantization::Q4)),
+];
+
 #[test]
 fn a_plan_counts_what_a_worker_takes() {
     for dir in models() {
         let manifest = manifest(&dir);
-        for (dtype, quantize) in [
-            (Dtype::Auto, None),
-            (Dtype::F32, None),
-            (Dtype::Bf16, None),
-            (Dtype::Auto, Some(Quantization::Q8_0)),
-            (Dtype::Auto, Some(Quantization::Q4)),
-        ] {
+        for (dtype, quantize) in KEPT {
             let config = Config::read(&dir).unwrap();
             let checkpoint = Checkpoint::open(&dir).unwrap();
             let (context, keep) = (config.context, Keep { dtype, quantize });
@@ -119,13 +122,7 @@ fn a_plan_counts_what_a_worker_takes_on_a_card() {
         let embedding = [config.vocab, config.hidden];
         let checkpoint = Checkpoint::open(&dir).unwrap();
         let source = checkpoint.source("model.embed_tokens.weight", &embedding);
-        for (dtype, quantize) in [
-            (Dtype::Auto, None),
-            (Dtype::F32, None),
-            (Dtype::Bf16, None),
-            (Dtype::Auto, Some(Quantization::Q8_0)),
-            (Dtype::Auto, Some(Quantization::Q4)),
-        ] {
+        for (dtype, quantize) in KEPT {
             if quantize.is_some() && !config.hidden.is_multiple_of(32) {
                 continue;
             }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::error::Error;
 use super::header::{Header, TableLine};
+use super::kind::Kind;
 use super::reader::{Arrays, Reader};
 use super::value::{Array, Value};
 use crate::fit::{self, Kept, Shape};
@@ -153,13 +154,14 @@ impl Stored {
     }
 
     fn add(&mut self, line: &TableLine) {
+        let kind = Kind::from_id(line.kind).ok();
         let is_vocabulary = matches!(&*line.name, "token_embd.weight" | "output.weight");
         let bytes = match line.sizes[..] {
             [columns, rows] => {
-                if !is_vocabulary {
-                    self.add_matrix(line.kind, columns, rows);
+                if let Some(kind) = kind.filter(|_| !is_vocabulary) {
+                    self.add_matrix(kind, columns, rows);
                 }
-                kept(line.kind).and_then(|kept| fit::matrix(kept, [rows, columns]))
+                kind.and_then(|kind| fit::matrix(kept(kind), [rows, columns]))
             }
             [length] => length.checked_mul(4),
             _ => None,
@@ -170,7 +172,7 @@ impl Stored {
         };
         if line.name == "token_embd.weight" {
             self.vocab = line.sizes.get(1).and_then(|&rows| rows.try_into().ok());
-            self.is_f32 = line.kind == 0;
+            self.is_f32 = kind == Some(Kind::F32);
         }
         self.has_output |= line.name == "output.weight";
         if line
@@ -183,16 +185,15 @@ impl Stored {
             self.biases = self.biases.saturating_add(length);
         }
     }
-}
 
-impl Stored {
-    fn add_matrix(&mut self, kind: u32, columns: u64, rows: u64) {
-        let (sum, row) = match block(kind) {
-            Some((numbers, bytes)) => {
-                let row = columns.div_ceil(numbers).saturating_mul(bytes);
+    fn add_matrix(&mut self, kind: Kind, columns: u64, rows: u64) {
+        let (sum, row) = match kind.block_len() as u64 {
+            1 => (&mut self.numbers, columns),
+            block => {
+                let row = columns.div_ceil(block);
+                let row = row.saturating_mul(kind.block_bytes() as u64);
                 (&mut self.blocks, row)
             }
-            None => (&mut self.numbers, columns),
         };
         *sum = sum.saturating_add(row.saturating_mul(rows));
     }
@@ -205,28 +206,15 @@ impl Stored {
     }
 }
 
-/// How a CPU keeps a matrix of this number of `enum ggml_type`; none for those that no worker reads.
-fn kept(kind: u32) -> Option<Kept> {
-    Some(match kind {
-        0 => Kept::F32,
-        1 | 30 => Kept::Half,
-        2 => Kept::Q4,
-        8 | 13 | 14 => Kept::Q8,
-        12 => Kept::Q4Min,
-        _ => return None,
-    })
-}
-
-/// Numbers and bytes of a block of this `enum ggml_type`, as `ggml-common.h` lays it out; none of plain numbers.
-fn block(kind: u32) -> Option<(u64, u64)> {
-    Some(match kind {
-        2 => (32, 18),
-        8 => (32, 34),
-        12 => (256, 144),
-        13 => (256, 176),
-        14 => (256, 210),
-        _ => return None,
-    })
+/// How a CPU keeps a matrix.
+fn kept(kind: Kind) -> Kept {
+    match kind {
+        Kind::F32 => Kept::F32,
+        Kind::F16 | Kind::BF16 => Kept::Half,
+        Kind::Q4_0 => Kept::Q4,
+        Kind::Q8_0 | Kind::Q5K | Kind::Q6K => Kept::Q8,
+        Kind::Q4K => Kept::Q4Min,
+    }
 }
 
 const NO_NUMBER: &str = "no whole number below 2³²";

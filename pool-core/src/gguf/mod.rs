@@ -8,11 +8,13 @@
 //! |---|---|
 //! | `reader`, `value` | numbers, strings and lists, in order, never past the end |
 //! | `header` | metadata and the lines of the tensor table |
+//! | `kind` | kinds of tensors, and the sizes of their blocks |
 //! | `facts` | what they say of the model: [`ModelFacts::from_gguf`](crate::model::ModelFacts::from_gguf) |
 
 mod error;
 mod facts;
 mod header;
+mod kind;
 mod reader;
 mod value;
 
@@ -22,5 +24,6 @@ mod tests;
 pub use error::Error;
 pub use facts::ARCHITECTURES;
 pub use header::{Header, TableLine};
+pub use kind::{KINDS, Kind};
 pub use reader::{Arrays, LONGEST_HEAD, Reader};
 pub use value::{Array, Scalars, Value, decimal};

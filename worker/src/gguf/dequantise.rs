@@ -5,35 +5,33 @@
 
 use half::{bf16, f16};
 
-use super::kind::Kind;
+use super::Kind;
 
-impl Kind {
-    /// Writes the values of whole blocks. `out` has [`Kind::block_len`] values for each [`Kind::block_bytes`] of `blocks`;
-    /// what is left over on either side stays as it is.
-    pub fn dequantise(self, blocks: &[u8], out: &mut [f32]) {
-        let block = match self {
-            Self::F32 => |block: &[u8], out: &mut [f32]| out[0] = f32::from_bits(le(block)),
-            Self::F16 => |block: &[u8], out: &mut [f32]| out[0] = half(block),
-            Self::BF16 => |block: &[u8], out: &mut [f32]| {
-                out[0] = bf16::from_bits(le(block) as u16).to_f32();
-            },
-            Self::Q8_0 => q8_0,
-            Self::Q4_0 => q4_0,
-            Self::Q4K => |block: &[u8], out: &mut [f32]| {
-                let (scales, quants) = block.split_at(16);
-                q4k_or_q5k(scales, None, quants, out);
-            },
-            Self::Q5K => |block: &[u8], out: &mut [f32]| {
-                let (scales, rest) = block.split_at(16);
-                let (fifth_bits, quants) = rest.split_at(32);
-                q4k_or_q5k(scales, Some(fifth_bits), quants, out);
-            },
-            Self::Q6K => q6k,
-        };
-        let blocks = blocks.chunks_exact(self.block_bytes());
-        for (bytes, values) in blocks.zip(out.chunks_exact_mut(self.block_len())) {
-            block(bytes, values);
-        }
+/// Writes the values of whole blocks. `out` has [`Kind::block_len`] values for each [`Kind::block_bytes`] of `blocks`;
+/// what is left over on either side stays as it is.
+pub fn dequantise(kind: Kind, blocks: &[u8], out: &mut [f32]) {
+    let block = match kind {
+        Kind::F32 => |block: &[u8], out: &mut [f32]| out[0] = f32::from_bits(le(block)),
+        Kind::F16 => |block: &[u8], out: &mut [f32]| out[0] = half(block),
+        Kind::BF16 => |block: &[u8], out: &mut [f32]| {
+            out[0] = bf16::from_bits(le(block) as u16).to_f32();
+        },
+        Kind::Q8_0 => q8_0,
+        Kind::Q4_0 => q4_0,
+        Kind::Q4K => |block: &[u8], out: &mut [f32]| {
+            let (scales, quants) = block.split_at(16);
+            q4k_or_q5k(scales, None, quants, out);
+        },
+        Kind::Q5K => |block: &[u8], out: &mut [f32]| {
+            let (scales, rest) = block.split_at(16);
+            let (fifth_bits, quants) = rest.split_at(32);
+            q4k_or_q5k(scales, Some(fifth_bits), quants, out);
+        },
+        Kind::Q6K => q6k,
+    };
+    let blocks = blocks.chunks_exact(kind.block_bytes());
+    for (bytes, values) in blocks.zip(out.chunks_exact_mut(kind.block_len())) {
+        block(bytes, values);
     }
 }
 

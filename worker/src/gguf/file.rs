@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use super::dequantise::dequantise;
 use super::head::{Head, Tensor};
 use pool_core::gguf::Error;
 use pool_core::gguf::Value;
@@ -98,7 +99,7 @@ impl Tensor {
     pub(super) fn values(&self, blocks: &[u8]) -> Vec<f32> {
         let count = blocks.len() / self.kind.block_bytes() * self.kind.block_len();
         let mut values = vec![0.0; count];
-        self.kind.dequantise(blocks, &mut values);
+        dequantise(self.kind, blocks, &mut values);
         values
     }
 }

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use pool_core::gguf::{Arrays, Error, Header, Reader, TableLine, Value};
-
-use super::kind::{KINDS, Kind};
+use pool_core::gguf::{Arrays, Error, Header, KINDS, Kind, Reader, TableLine, Value};
 
 pub(super) struct Head {
     pub version: u32,

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `file` | a file open for reading: metadata, tensors, rows |
 //! | `head` | what stands before the weights, with [`pool_core::gguf`] |
-//! | `kind`, `dequantise` | the kinds of tensors, and blocks to f32 |
+//! | `dequantise` | blocks to f32 |
 //! | `checkpoint` | the same file as the Hugging Face checkpoint that it was made from |
 //! | `names` | names of tensors |
 //! | `config`, `rope` | what `config.json` would say |
@@ -22,7 +22,6 @@ mod config;
 mod dequantise;
 mod file;
 mod head;
-mod kind;
 mod names;
 mod rope;
 mod text;
@@ -30,11 +29,10 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-pub use pool_core::gguf::{Array, Error, Scalars, Value};
+pub use pool_core::gguf::{Array, Error, Kind, Scalars, Value};
 
 pub use checkpoint::{Checkpoint, Weight};
 pub use config::Architecture;
 pub use file::File;
 pub use head::Tensor;
-pub use kind::{KINDS, Kind};
 pub use text::Text;

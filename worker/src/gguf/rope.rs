@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::Kind;
 use super::config::{Architecture, Keys};
-use super::kind::Kind;
 use super::names::{ROPE_FREQS, ROPE_LONG, ROPE_SHORT};
 use pool_core::gguf::Error;
 use pool_core::gguf::{Value, decimal};

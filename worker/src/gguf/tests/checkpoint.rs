@@ -3,6 +3,7 @@ use std::ops::Range;
 use super::model::{model, open};
 use super::on_disk;
 use super::writer::f32s;
+use crate::gguf::dequantise::dequantise;
 use crate::gguf::{Architecture, Checkpoint, Kind};
 
 #[test]
@@ -94,7 +95,7 @@ fn rows_of_queries_and_keys_are_put_back_in_order() {
         }
     }
     let mut expected = vec![0.0; 32];
-    Kind::Q8_0.dequantise(&q[5], &mut expected);
+    dequantise(Kind::Q8_0, &q[5], &mut expected);
     assert_eq!(
         checkpoint.rows(&name("q_proj.weight"), 5..6).unwrap(),
         expected

@@ -137,12 +137,7 @@ impl Tensors {
         if let Some(mask) = mask {
             let shape = scores.shape().clone();
             scores = scores.reshape((slots, self.heads, tokens, end))?;
-            let hidden = if tokens == 1 {
-                (scores + mask)?
-            } else {
-                scores.broadcast_add(mask)?
-            };
-            scores = hidden.reshape(shape)?;
+            scores = scores.broadcast_add(mask)?.reshape(shape)?;
         }
         let mixed = softmax_last_dim(&scores)?.matmul(&values)?;
         mixed

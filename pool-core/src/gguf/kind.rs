@@ -22,11 +22,11 @@ pub enum Kind {
 pub const KINDS: &str = "F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q5_K, Q6_K";
 
 /// Values in a block of a K kind.
-pub(super) const SUPER_BLOCK: usize = 256;
+const SUPER_BLOCK: usize = 256;
 
 impl Kind {
     /// The kind with this number in a file, or the name of one that is not read.
-    pub(super) fn from_id(id: u32) -> Result<Self, String> {
+    pub fn from_id(id: u32) -> Result<Self, String> {
         let unread = match id {
             0 => return Ok(Self::F32),
             1 => return Ok(Self::F16),
